@@ -1,0 +1,1 @@
+"""distilq: DistilGPT2 text generation as durable jobs."""

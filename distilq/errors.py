@@ -1,0 +1,179 @@
+"""Every error of distilq, one tree.
+
+    DistilqError
+    ├── RequestError                 the request itself is at fault
+    │   ├── MalformedJson            400
+    │   ├── NotFound                 404  no such route
+    │   ├── JobNotFound              404
+    │   ├── MethodNotAllowed         405
+    │   ├── JobNotFinished           409
+    │   ├── JobAlreadyFinished       409
+    │   ├── JobNotSucceeded          409
+    │   ├── JobGone                  410
+    │   ├── PayloadTooLarge          413
+    │   ├── UnsupportedMediaType     415
+    │   └── InvalidParameters        422  one `errors` entry per bad field
+    ├── JobError                     an accepted job ended without its text
+    │   ├── PromptTooLong            422
+    │   ├── JobTooLarge              422
+    │   ├── InvalidToken             422
+    │   ├── TimedOut                 504
+    │   ├── StartedTooLate           504
+    │   ├── Canceled                 409
+    │   ├── Poisoned                 500
+    │   └── GenerationFailed         500
+    └── Unavailable                  nothing is wrong with the request; try again
+        ├── QueueFull                503
+        ├── NoWorker                 503
+        └── StoreUnavailable         503
+
+Each class knows its problem type (RFC 9457), its title and its HTTP status; `problem()` is the
+object that goes over the wire, both as an HTTP error body and as a job's `error`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+PROBLEM_PREFIX = "urn:distilq:problem:"
+
+
+class DistilqError(Exception):
+    """Base of all errors of this project.
+
+    `detail` says what happened to whom, with the numbers; `members` are RFC 9457 extension members.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Something went wrong in the service"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str = "", **members: Any) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+        self.members = members
+
+    def problem(self) -> dict[str, Any]:
+        """The error as an RFC 9457 problem object."""
+        body: dict[str, Any] = {
+            "type": PROBLEM_PREFIX + self.code,
+            "title": self.title,
+            "status": self.status,
+            "retryable": self.retryable,
+        }
+        if self.detail:
+            body["detail"] = self.detail
+        return body | self.members
+
+
+class RequestError(DistilqError):
+    """The request itself is at fault; sent again unchanged it fails again."""
+
+
+class MalformedJson(RequestError):
+    code, title, status = "malformed_json", "The body is not valid JSON", 400
+
+
+class NotFound(RequestError):
+    code, title, status = "not_found", "There is nothing at this address", 404
+
+
+class JobNotFound(RequestError):
+    code, title, status = "job_not_found", "No job has this id", 404
+
+
+class MethodNotAllowed(RequestError):
+    code, title, status = "method_not_allowed", "This address does not take this method", 405
+
+
+class JobNotFinished(RequestError):
+    code, title, status = "job_not_finished", "The job has not finished yet", 409
+    retryable = True
+
+
+class JobAlreadyFinished(RequestError):
+    code, title, status = "job_already_finished", "The job has already finished", 409
+
+
+class JobNotSucceeded(RequestError):
+    code, title, status = "job_not_succeeded", "The job ended without a result", 409
+
+
+class JobGone(RequestError):
+    code, title, status = "job_gone", "The job's text has expired or was deleted", 410
+
+
+class PayloadTooLarge(RequestError):
+    code, title, status = "payload_too_large", "The body is larger than the limit", 413
+
+
+class UnsupportedMediaType(RequestError):
+    code, title, status = "unsupported_media_type", "The body must be application/json", 415
+
+
+class InvalidParameters(RequestError):
+    """At least one field is unknown or out of range.
+
+    `errors` is a list of `{"pointer": "#/parameters/top_p", "code": …, "detail": …}`.
+    """
+
+    code, title, status = "invalid_parameters", "The request has invalid fields", 422
+
+
+class JobError(DistilqError):
+    """An accepted job ended without its text; stored as the job's `error`."""
+
+
+class PromptTooLong(JobError):
+    code, title, status = "prompt_too_long", "The prompt does not fit", 422
+
+
+class JobTooLarge(JobError):
+    code, title, status = "job_too_large", "The job can never fit in this worker's memory", 422
+
+
+class InvalidToken(JobError):
+    code, title, status = "invalid_token", "A token id is outside the vocabulary", 422
+
+
+class TimedOut(JobError):
+    code, title, status = "timed_out", "The job ran longer than its timeout_s", 504
+    retryable = True
+
+
+class StartedTooLate(JobError):
+    code, title, status = "start_deadline_passed", "No worker started the job in time", 504
+    retryable = True
+
+
+class Canceled(JobError):
+    code, title, status = "canceled", "The job was canceled", 409
+
+
+class Poisoned(JobError):
+    code, title, status = "poisoned", "The job's workers died too often", 500
+
+
+class GenerationFailed(JobError):
+    code, title, status = "generation_failed", "The engine failed on this job", 500
+    retryable = True
+
+
+class Unavailable(DistilqError):
+    """Nothing is wrong with the request; the same request may succeed later."""
+
+    status = 503
+    retryable = True
+
+
+class QueueFull(Unavailable):
+    code, title = "queue_full", "The queue is full"
+
+
+class NoWorker(Unavailable):
+    code, title = "no_worker", "No worker is alive"
+
+
+class StoreUnavailable(Unavailable):
+    code, title = "store_unavailable", "Redis cannot be reached"

@@ -1,0 +1,138 @@
+"""How to generate: the parameters of a request, validated here and nowhere else.
+
+Names and meanings are those of `transformers.GenerationConfig` and, where it has none, OpenAI's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from typing_extensions import Self
+
+MAX_NEW_TOKENS = 1_024
+DEFAULT_NEW_TOKENS = 50
+
+#: A seed drawn for the client stays below 2^53, so that JavaScript reads it back unchanged.
+DRAWN_SEED_BITS = 53
+
+
+class Wire(BaseModel):
+    """What comes from a client: unknown fields and loose types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def conflict(field: str, message: str) -> PydanticCustomError:
+    """An error that involves several fields, to be shown at `field`."""
+    return PydanticCustomError("conflict", message, {"field": field})
+
+
+StopString = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class Parameters(Wire):
+    """What every request may say of its generation; every one of these works."""
+
+    max_new_tokens: int | None = Field(
+        None, ge=0, le=MAX_NEW_TOKENS, description="tokens to add; 50 when max_length is absent too"
+    )
+    min_new_tokens: int | None = Field(
+        None, ge=0, le=MAX_NEW_TOKENS, description="no end of text before this many new tokens"
+    )
+    max_length: int | None = Field(
+        None, ge=1, le=1_048_576, description="prompt and new tokens; max_new_tokens goes before it"
+    )
+    min_length: int | None = Field(
+        None, ge=0, le=1_048_576, description="no end of text before prompt and new tokens reach it"
+    )
+    do_sample: bool = Field(True, description="false: always the likeliest token")
+    temperature: float = Field(1.0, gt=0, le=100)
+    top_k: int = Field(50, ge=0, le=1_000_000, description="0: all tokens")
+    top_p: float = Field(1.0, gt=0, le=1)
+    typical_p: float = Field(1.0, gt=0, le=1, description="1: off (Meister et al. 2022)")
+    min_p: float = Field(0.0, ge=0, le=1, description="0: off (Nguyen et al. 2024)")
+    repetition_penalty: float = Field(
+        1.0, gt=0, le=100, description="1: off; over prompt and new tokens (Keskar et al. 2019)"
+    )
+    no_repeat_ngram_size: int = Field(0, ge=0, le=1024, description="0: off")
+    num_return_sequences: int = Field(1, ge=1, le=64, description="texts per input")
+    best_of: int | None = Field(
+        None, ge=1, le=64, description="texts drawn per input; the likeliest per token are returned"
+    )
+    stop: tuple[StopString, ...] = Field(
+        (), max_length=16, description="generation ends before the first of these strings"
+    )
+    seed: int | None = Field(None, ge=0, lt=2**64, description="drawn and reported when absent")
+    return_full_text: bool = Field(True, description="put the prompt in front of the new text")
+    truncation: bool = Field(
+        False, description="keep the end of a prompt that is too long instead of refusing it"
+    )
+    logprobs: int | None = Field(
+        None, ge=0, le=20, description="log-probability of each new token and of the N likeliest"
+    )
+    prompt_logprobs: int | None = Field(None, ge=0, le=20, description="the same for the prompt")
+    logit_bias: dict[Annotated[str, StringConstraints(pattern=r"^\d{1,9}$")], float] = Field(
+        default_factory=dict, max_length=1024, description="token id to a bias in -100..100"
+    )
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="OpenAI's; over new tokens")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="OpenAI's; over new tokens")
+
+    @field_validator("logit_bias")
+    @classmethod
+    def _bias_in_range(cls, bias: dict[str, float]) -> dict[str, float]:
+        for token, value in bias.items():
+            if not -100 <= value <= 100:
+                raise ValueError(f"the bias of token {token} must be between -100 and 100")
+        return bias
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if not self.do_sample and self.sequences_drawn > 1:
+            raise conflict("do_sample", "must be true for more than one sequence per input")
+        if self.best_of is not None and self.best_of < self.num_return_sequences:
+            raise conflict("best_of", "must be at least num_return_sequences")
+        if _exceeds(self.min_new_tokens, self.max_new_tokens):
+            raise conflict("min_new_tokens", "must be at most max_new_tokens")
+        if _exceeds(self.min_length, self.max_length):
+            raise conflict("min_length", "must be at most max_length")
+        return self
+
+    @property
+    def sequences_drawn(self) -> int:
+        """Rows per input: `best_of` where given, else `num_return_sequences`."""
+        return max(self.best_of or 1, self.num_return_sequences)
+
+    @property
+    def new_tokens_at_most(self) -> int:
+        """Upper bound of the new tokens of one row, before the prompt's length is known."""
+        if self.max_new_tokens is not None:
+            return self.max_new_tokens
+        return (
+            DEFAULT_NEW_TOKENS if self.max_length is None else min(self.max_length, MAX_NEW_TOKENS)
+        )
+
+    def resolved(self) -> Parameters:
+        """The same with every default that the engine would choose written down, the seed included.
+
+        The seed is drawn here, once, so that every attempt of a job gives the same text.
+        """
+        changes: dict[str, Any] = {}
+        if self.seed is None:
+            changes["seed"] = secrets.randbits(DRAWN_SEED_BITS)
+        if self.max_new_tokens is None and self.max_length is None:
+            changes["max_new_tokens"] = DEFAULT_NEW_TOKENS
+        return self.model_copy(update=changes)
+
+
+def _exceeds(low: int | None, high: int | None) -> bool:
+    return low is not None and high is not None and low > high

@@ -1,0 +1,58 @@
+"""Settings: one frozen object, read once from `DISTILQ_*`.
+
+pydantic-settings does the reading: typed, with an error that names the variable.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
+
+
+class Settings(BaseSettings):
+    """All that can be set; `distilq settings` prints this table."""
+
+    model_config = SettingsConfigDict(env_prefix="DISTILQ_", frozen=True, extra="ignore")
+
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis of queue and records")
+    model: str = Field(
+        "auto", description="auto, distilgpt2, bundled, a directory, random:distilgpt2"
+    )
+    precision: Precision = Field("auto", description="auto, float32, float16, bfloat16 or int8")
+    data_dir: Path = Field(Path("data"), description="where `distilq up` keeps Redis' files")
+
+    max_rows: int = Field(64, ge=1, le=1024, description="sequences a worker decodes at once")
+    max_batch_tokens: int = Field(
+        65_536, ge=1024, description="tokens a worker's KV cache holds, all rows together"
+    )
+    prefill_budget: int = Field(
+        512, ge=16, le=8192, description="prompt tokens a worker prefills per step"
+    )
+    threads: int = Field(0, ge=0, description="torch threads of a worker; 0: one per core")
+    drain_s: float = Field(
+        30.0, ge=0, le=3600, description="seconds a stopping worker may take to finish its jobs"
+    )
+
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body")
+    max_batch_body_bytes: int = Field(
+        67_108_864, ge=1024, description="the same for /v1/jobs:batch"
+    )
+    max_wait_s: int = Field(60, ge=1, le=300, description="longest `Prefer: wait` and /score wait")
+    max_queued_jobs: int = Field(200_000, ge=1, description="queued jobs before 503")
+    max_queued_tokens: int = Field(200_000_000, ge=1, description="queued tokens before 503")
+    api_processes: int = Field(1, ge=1, le=64, description="gunicorn processes")
+    api_threads: int = Field(64, ge=1, le=1024, description="threads per gunicorn process")
+
+    @classmethod
+    def from_env(cls) -> Settings:
+        """The settings of this process.
+
+        Raises:
+            pydantic.ValidationError: a variable has a value that it cannot take.
+        """
+        return cls()

@@ -1,0 +1,1 @@
+"""The worker: Celery, one engine thread, one model. It never imports flask."""

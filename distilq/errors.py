@@ -25,7 +25,8 @@
     └── Unavailable                  nothing is wrong with the request; try again
         ├── QueueFull                503
         ├── NoWorker                 503
-        └── StoreUnavailable         503
+        ├── StoreUnavailable         503
+        └── NotFinishedInTime        504
 
 Each class knows its problem type (RFC 9457), its title and its HTTP status; `problem()` is the
 object that goes over the wire, both as an HTTP error body and as a job's `error`.
@@ -177,3 +178,9 @@ class NoWorker(Unavailable):
 
 class StoreUnavailable(Unavailable):
     code, title = "store_unavailable", "Redis cannot be reached"
+
+
+class NotFinishedInTime(Unavailable):
+    """A synchronous request's wait is over; its job was canceled."""
+
+    code, title, status = "not_finished_in_time", "The job did not finish within the wait", 504

@@ -29,7 +29,7 @@ STAGING_S = 600
 #: Width in seconds of one bucket of the drain-rate counter, and how many buckets are kept.
 DRAIN_BUCKET_S, DRAIN_BUCKETS = 10, 12
 
-#: ZSET per status, of job ids by creation time in ms.
+#: ZSET per status, of job ids by the order of their submission.
 INDEX_PREFIX = "distilq:jobs:"
 #: ZSET of finished job ids by the time in ms at which their record expires: the tombstones.
 EXPIRY = "distilq:expiry"

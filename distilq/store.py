@@ -1,15 +1,31 @@
-"""JobStore: the job life cycle in Redis. The record is the single truth.
+"""JobStore: the job life cycle in Redis, as clients see it. The record is the single truth.
 
 Every transition is one Lua call (`lua/`), so that a process may die between any two lines here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from functools import wraps
+from itertools import islice
+from typing import ParamSpec, Protocol, TypeVar
 
+from redis.exceptions import RedisError
+
+from distilq import keys, listing, queue, record
 from distilq.cluster import JobPage, QueueState, WorkerState
-from distilq.jobs import Job, JobRequest, JobStatus
+from distilq.connection import RedisClient
+from distilq.errors import JobGone, JobNotFinished, JobNotFound, QueueFull, StoreUnavailable
+from distilq.jobs import Job, JobRequest, JobStatus, new_id
+from distilq.scripts import Scripts
+from distilq.settings import Settings
+from distilq.waiting import Waiters
+
+#: Records written per Lua call, so that no call holds Redis for more than a few milliseconds.
+STAGED_PER_CALL = 200
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Jobs(Protocol):
@@ -54,3 +70,170 @@ class Jobs(Protocol):
 
     def ping(self) -> None:
         """Raises StoreUnavailable."""
+
+
+def _reaches_redis(method: Callable[P, R]) -> Callable[P, R]:
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except RedisError as error:
+            raise StoreUnavailable(f"Redis: {error}") from error
+
+    return call
+
+
+class JobStore:
+    """The `Jobs` of one model's queue, over Redis."""
+
+    def __init__(self, redis: RedisClient, settings: Settings) -> None:
+        self.redis = redis
+        self.settings = settings
+        self.model = settings.model
+        self._scripts = Scripts(redis)
+        self._waiters = Waiters(redis)
+        self._counters = keys.counters(self.model)
+        self._queues = queue.queues(self.model)
+
+    @_reaches_redis
+    def submit(self, request: JobRequest) -> Job:
+        job_id, request = new_id(), request.resolved()
+        name = self._queues[request.priority.value]
+        answer = self._scripts.submit(
+            keys=[keys.job(job_id), name, self._counters, keys.wake(self.model)],
+            args=[
+                job_id,
+                queue.message(job_id, name),
+                request.priority.value,
+                request.cost,
+                self.settings.max_queued_jobs,
+                self.settings.max_queued_tokens,
+                *record.new_fields(request, self.model),
+            ],
+        )
+        self._admitted(answer)
+        return self.get(job_id)
+
+    @_reaches_redis
+    def submit_many(self, requests: Sequence[JobRequest]) -> list[str]:
+        batch = [(new_id(), request.resolved()) for request in requests]
+        staging = keys.staging(new_id())
+        parts = iter(batch)
+        while part := list(islice(parts, STAGED_PER_CALL)):
+            self._stage(staging, part)
+        answer = self._scripts.commit(
+            keys=[staging, self._counters, keys.wake(self.model)],
+            args=[
+                self.settings.max_queued_jobs,
+                self.settings.max_queued_tokens,
+                sum(request.cost for _, request in batch),
+                len(batch),
+                queue.ENVELOPE,
+                *(text for pair in self._queues.items() for text in pair),
+            ],
+        )
+        self._admitted(answer)
+        return [job_id for job_id, _ in batch]
+
+    def _stage(self, staging: str, part: list[tuple[str, JobRequest]]) -> None:
+        args: list[str | int] = [keys.STAGING_S]
+        for job_id, request in part:
+            fields = record.new_fields(request, self.model)
+            args += [job_id, request.priority.value, request.cost, len(fields), *fields]
+        self._scripts.stage(keys=[staging], args=args)
+
+    def _admitted(self, answer: list[int]) -> None:
+        if answer[0] == 1:
+            return
+        if answer[0] < 0:
+            raise StoreUnavailable("the batch took too long to write; nothing of it was queued")
+        jobs, tokens = answer[1:]
+        eta = listing.eta_s(self.redis, self.model, jobs)
+        raise QueueFull(
+            f"{jobs} jobs and {tokens} tokens are queued; at most"
+            f" {self.settings.max_queued_jobs} and {self.settings.max_queued_tokens} may be",
+            queued_jobs=jobs,
+            queued_tokens=tokens,
+            retry_after_s=max(1, min(60, round((eta or 100) / 100))),
+        )
+
+    @_reaches_redis
+    def get(self, job_id: str) -> Job:
+        found = self._read([job_id])[0]
+        if found == "unknown":
+            raise JobNotFound(f"no job has the id {job_id}")
+        if isinstance(found, str):
+            expired = self.redis.zscore(keys.EXPIRY, job_id)
+            raise JobGone(
+                f"the text of job {job_id} is gone",
+                expired_at=None if expired is None else record.iso(expired),
+            )
+        return found
+
+    @_reaches_redis
+    def get_many(self, job_ids: Sequence[str]) -> list[Job | str]:
+        return self._read(job_ids)
+
+    def _read(self, job_ids: Sequence[str]) -> list[Job | str]:
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hgetall(self._counters)
+        for job_id in job_ids:
+            pipe.hgetall(keys.job(job_id))
+            pipe.zscore(keys.EXPIRY, job_id)
+        counters, *found = pipe.execute()
+        pairs = zip(job_ids, found[::2], found[1::2], strict=True)
+        return [self._to_job(job_id, row, gone, counters) for job_id, row, gone in pairs]
+
+    def _to_job(
+        self, job_id: str, row: record.Hash, gone: float | None, counters: record.Hash
+    ) -> Job | str:
+        if not row or row[b"status"] == b"staged":
+            return "unknown" if gone is None else "gone"
+        if record.missed_its_start(row) and self._expire(job_id):
+            return self.get(job_id)
+        place = listing.place(row, counters) if row[b"status"] == b"queued" else None
+        return record.to_job(job_id, row, place)
+
+    def _expire(self, job_id: str) -> bool:
+        return bool(self._scripts.expire(keys=[keys.job(job_id), self._counters], args=[job_id]))
+
+    @_reaches_redis
+    def wait(self, job_id: str, timeout_s: float) -> Job:
+        job = self.get(job_id)
+        if job.status.final or timeout_s <= 0:
+            return job
+        with self._waiters.listen(job_id) as (channel, finished):
+            status = self._scripts.watch(keys=[keys.job(job_id)], args=[channel])
+            if status and not JobStatus(status.decode()).final:
+                finished.wait(timeout_s)
+        return self.get(job_id)
+
+    @_reaches_redis
+    def cancel(self, job_id: str) -> Job:
+        self._scripts.cancel(keys=[keys.job(job_id), self._counters], args=[job_id])
+        return self.get(job_id)
+
+    @_reaches_redis
+    def delete(self, job_id: str) -> None:
+        status = self.get(job_id).status
+        if not status.final:
+            raise JobNotFinished(f"job {job_id} is {status.value}; cancel it first")
+        self._scripts.delete(keys=[keys.job(job_id)], args=[job_id])
+
+    @_reaches_redis
+    def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
+        job_ids, following = listing.page(self.redis, status, limit, cursor)
+        jobs = [job for job in self._read(job_ids) if isinstance(job, Job)]
+        return JobPage(jobs=jobs, next=following)
+
+    @_reaches_redis
+    def queue(self) -> QueueState:
+        return listing.queue_state(self.redis, self.model, len(self.workers()))
+
+    @_reaches_redis
+    def workers(self) -> list[WorkerState]:
+        return listing.workers(self.redis, self.model)
+
+    @_reaches_redis
+    def ping(self) -> None:
+        self.redis.ping()

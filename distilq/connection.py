@@ -1,0 +1,30 @@
+"""The Redis client of every process, with finite timeouts."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+#: redis-py types each answer as a union over sync, async, str and bytes: nothing to check against.
+RedisClient: TypeAlias = Any
+
+#: Seconds without an answer after which Redis counts as gone; the default waits for ever.
+TIMEOUT_S, CONNECT_TIMEOUT_S = 5, 2
+
+
+def connect(url: str) -> RedisClient:
+    """A client that answers in bytes and tries a broken connection once more.
+
+    Every call of this project may be sent twice: submissions by job id, the rest by fence.
+    """
+    return Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_keepalive=True,
+        health_check_interval=15,
+        retry=Retry(NoBackoff(), 1),
+    )

@@ -1,0 +1,130 @@
+"""Read-only views over many jobs: places in the queue, pages of jobs, the queue, the workers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+
+from distilq import keys
+from distilq.cluster import QueueLevel, QueueState, WorkerState
+from distilq.connection import RedisClient
+from distilq.errors import InvalidParameters
+from distilq.jobs import JobStatus, Priority, QueuePlace
+
+#: Messages looked at for the oldest job that is still queued; canceled ones leave theirs behind.
+LOOKED_AT = 16
+
+
+def place(record: Mapping[bytes, bytes], counters: Mapping[bytes, bytes]) -> QueuePlace:
+    """Where a queued job stands, in O(1): its sequence number less the last one served.
+
+    Canceled jobs in front of it still count, so the position is an upper bound.
+    """
+    priority = record[b"priority"].decode()
+    ahead = int(record[b"seq"]) - _int(counters, f"out:{priority}")
+    level = min(max(ahead, 1), max(_int(counters, f"jobs:{priority}"), 1))
+    urgent = keys.PRIORITIES[: keys.PRIORITIES.index(priority)]
+    position = level + sum(_int(counters, f"jobs:{p}") for p in urgent)
+    return QueuePlace(priority=Priority(priority), position=position)
+
+
+def drain_rate(redis: RedisClient, model: str) -> float:
+    """Finished jobs per second over the last minute, the running bucket not counted."""
+    seconds, _ = redis.time()
+    bucket, width = seconds // keys.DRAIN_BUCKET_S, 60 // keys.DRAIN_BUCKET_S
+    counts = redis.mget([f"{keys.drain(model)}{bucket - i}" for i in range(1, width + 1)])
+    return sum(int(count or 0) for count in counts) / 60
+
+
+def eta_s(redis: RedisClient, model: str, jobs: int) -> float | None:
+    """Seconds until this many jobs have been served, at the rate of the last minute."""
+    rate = drain_rate(redis, model)
+    return round(jobs / rate, 1) if rate else None
+
+
+def queue_state(redis: RedisClient, model: str, workers: int) -> QueueState:
+    counters = redis.hgetall(keys.counters(model))
+    queued = max(0, _int(counters, "jobs"))
+    rate = drain_rate(redis, model)
+    return QueueState(
+        model=model,
+        queued=queued,
+        queued_tokens=max(0, _int(counters, "tokens")),
+        running=redis.zcard(keys.leases(model)),
+        priorities={p: _level(redis, model, p, counters) for p in keys.PRIORITIES},
+        drain_jobs_per_s=round(rate, 3),
+        eta_s=round(queued / rate, 1) if rate else None,
+        workers=workers,
+    )
+
+
+def _level(
+    redis: RedisClient, model: str, priority: str, counters: Mapping[bytes, bytes]
+) -> QueueLevel:
+    return QueueLevel(
+        jobs=max(0, _int(counters, f"jobs:{priority}")),
+        tokens=max(0, _int(counters, f"tokens:{priority}")),
+        oldest_age_s=_oldest_age(redis, keys.queue(model, priority)),
+    )
+
+
+def _oldest_age(redis: RedisClient, queue: str) -> float | None:
+    for message in reversed(redis.lrange(queue, -LOOKED_AT, -1)):
+        job_id = _id_of(message)
+        status, created = redis.hmget(keys.job(job_id), "status", "created")
+        if status == b"queued":
+            return round(max(0.0, time.time() - int(created) / 1000), 3)
+    return None
+
+
+def _id_of(message: bytes) -> str:
+    try:
+        return str(json.loads(message)["headers"]["id"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def page(
+    redis: RedisClient, status: JobStatus | None, limit: int, cursor: str | None
+) -> tuple[list[str], str | None]:
+    """Ids of one page, newest first, and the cursor of the next.
+
+    One index per status, merged here: each gives at most one page, read in one transaction so that
+    a job on its way from one to the next is seen once.
+    """
+    below = "+inf" if cursor is None else f"({_order_of(cursor)}"
+    pipe = redis.pipeline(transaction=True)
+    for s in JobStatus if status is None else [status]:
+        key = keys.INDEX_PREFIX + s.value
+        pipe.zrevrangebyscore(key, below, "-inf", 0, limit + 1, withscores=True)
+    newest = sorted(((o, i) for found in pipe.execute() for i, o in found), reverse=True)
+    chosen = newest[:limit]
+    following = f"{int(chosen[-1][0]):x}" if len(newest) > limit else None
+    return [job_id.decode() for _, job_id in chosen], following
+
+
+def _order_of(cursor: str) -> int:
+    try:
+        return int(cursor, 16)
+    except ValueError as error:
+        detail = "must be the `next` of an earlier page"
+        raise InvalidParameters(
+            errors=[{"pointer": "?cursor", "code": "invalid", "detail": detail}]
+        ) from error
+
+
+def workers(redis: RedisClient, model: str) -> list[WorkerState]:
+    """The workers of this model whose heartbeat is fresh, oldest first."""
+    seconds, _ = redis.time()
+    alive = redis.zrangebyscore(keys.WORKERS, (seconds - keys.HEARTBEAT_S) * 1000, "+inf")
+    pipe = redis.pipeline(transaction=False)
+    for worker_id in alive:
+        pipe.get(keys.worker(worker_id.decode()))
+    states = [WorkerState.model_validate_json(raw) for raw in pipe.execute() if raw]
+    same = [state for state in states if keys.slug(state.model) == keys.slug(model)]
+    return sorted(same, key=lambda state: state.started_at)
+
+
+def _int(counters: Mapping[bytes, bytes], field: str) -> int:
+    return int(counters.get(field.encode(), b"0"))

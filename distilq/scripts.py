@@ -1,0 +1,51 @@
+"""The Lua scripts beside this file, ready to call."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from redis.commands.core import Script
+
+from distilq.connection import RedisClient
+
+NAMES = (
+    "cancel",
+    "claim",
+    "commit",
+    "delete",
+    "expire",
+    "finish",
+    "release",
+    "renew",
+    "stage",
+    "submit",
+    "sweep",
+    "watch",
+)
+
+
+class Scripts:
+    """Each script as an attribute: `scripts.submit(keys=[…], args=[…])`.
+
+    redis-py sends the text again when the server has forgotten it (NOSCRIPT after a restart).
+    """
+
+    cancel: Script
+    claim: Script
+    commit: Script
+    delete: Script
+    expire: Script
+    finish: Script
+    release: Script
+    renew: Script
+    stage: Script
+    submit: Script
+    sweep: Script
+    watch: Script
+
+    def __init__(self, redis: RedisClient) -> None:
+        folder = files("distilq.lua")
+        common = (folder / "_common.lua").read_text()
+        for name in NAMES:
+            text = common + (folder / f"{name}.lua").read_text()
+            setattr(self, name, redis.register_script(text))

@@ -1,0 +1,332 @@
+"""A job store in memory: the same life cycle as `JobStore`, without Redis and without a worker.
+
+Tests play the worker themselves: `start`, `finish`, `fail`, `stop`, `expire`. Time is a clock that
+tests may turn; only `wait` waits for real.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from distilq import keys
+from distilq.cluster import JobPage, QueueLevel, QueueState, WorkerState
+from distilq.errors import (
+    Canceled,
+    DistilqError,
+    InvalidParameters,
+    JobGone,
+    JobNotFinished,
+    JobNotFound,
+    QueueFull,
+    StartedTooLate,
+    StoreUnavailable,
+)
+from distilq.jobs import (
+    Job,
+    JobRequest,
+    JobStatus,
+    Outcome,
+    Progress,
+    QueuePlace,
+    Urls,
+    Usage,
+    new_id,
+)
+from distilq.jobs import Sequence as Text
+
+#: A worker as its heartbeat would describe it.
+FAKE_WORKER = WorkerState(
+    id="worker-1",
+    host="localhost",
+    pid=1,
+    model="fake",
+    source="memory",
+    revision=None,
+    precision="float32",
+    device="cpu",
+    started_at=datetime(2024, 1, 1, tzinfo=timezone.utc),
+    seen_at=datetime(2024, 1, 1, tzinfo=timezone.utc),
+    rows=0,
+    max_rows=8,
+    waiting=0,
+    kv_tokens=0,
+    kv_capacity=1024,
+    steps=0,
+    row_steps=0,
+    rows_per_step=0.0,
+    generated_tokens=0,
+    prefill_tokens=0,
+)
+
+
+class Clock:
+    """A clock that stands still until it is turned."""
+
+    def __init__(self, now: datetime | None = None) -> None:
+        self.now = now or datetime(2024, 1, 1, tzinfo=timezone.utc)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass
+class _Record:
+    """One job, and the request that made it."""
+
+    job: Job
+    request: JobRequest
+    deleted_at: datetime | None = None
+
+    @property
+    def gone_at(self) -> datetime | None:
+        return self.deleted_at or self.job.expires_at
+
+
+class MemoryStore:
+    """`store.Jobs` in a dictionary."""
+
+    def __init__(
+        self,
+        *,
+        model: str = "fake",
+        clock: Callable[[], datetime] | None = None,
+        max_queued_jobs: int = 200_000,
+        max_queued_tokens: int = 200_000_000,
+    ) -> None:
+        self.model = model
+        self.clock = clock or (lambda: datetime.now(timezone.utc))
+        self.max_queued_jobs = max_queued_jobs
+        self.max_queued_tokens = max_queued_tokens
+        #: Set it to make every method fail as if Redis were away.
+        self.down = False
+        #: Called with the id whenever somebody begins to wait: a place to play the worker.
+        self.on_wait: Callable[[str], Any] = lambda job_id: None
+        self.alive: list[WorkerState] = []
+        self._records: dict[str, _Record] = {}
+        self._changed = threading.Condition(threading.RLock())
+
+    # What the API calls
+
+    def submit(self, request: JobRequest) -> Job:
+        return self.get(self.submit_many([request])[0])
+
+    def submit_many(self, requests: Sequence[JobRequest]) -> list[str]:
+        self.ping()
+        with self._changed:
+            self._admit(requests)
+            return [self._write(request.resolved()) for request in requests]
+
+    def get(self, job_id: str) -> Job:
+        self.ping()
+        with self._changed:
+            job = self._record(job_id).job
+            place = QueuePlace(priority=job.queue.priority, position=self._position(job))
+            return job.model_copy(update={"queue": place})
+
+    def get_many(self, job_ids: Sequence[str]) -> list[Job | str]:
+        return [self._get_or_word(job_id) for job_id in job_ids]
+
+    def wait(self, job_id: str, timeout_s: float) -> Job:
+        self.get(job_id)
+        self.on_wait(job_id)
+        with self._changed:
+            self._changed.wait_for(lambda: self.get(job_id).status.final, timeout_s)
+        return self.get(job_id)
+
+    def cancel(self, job_id: str) -> Job:
+        status = self.get(job_id).status
+        if status is JobStatus.QUEUED:
+            self._end(job_id, JobStatus.CANCELED, error=Canceled().problem())
+        elif status is JobStatus.RUNNING:
+            self._change(job_id, status=JobStatus.CANCELING)
+        return self.get(job_id)
+
+    def delete(self, job_id: str) -> None:
+        status = self.get(job_id).status
+        if not status.final:
+            raise JobNotFinished(f"it is {status.value}", job_id=job_id, job_status=status.value)
+        with self._changed:
+            self._records[job_id].deleted_at = self.clock()
+
+    def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
+        self.ping()
+        offset = self._offset(cursor)
+        found = [self._get_or_word(job_id) for job_id in reversed(self._records)]
+        jobs = [j for j in found if isinstance(j, Job) and status in (None, j.status)]
+        rest = len(jobs) > offset + limit
+        return JobPage(
+            jobs=jobs[offset : offset + limit], next=str(offset + limit) if rest else None
+        )
+
+    def queue(self) -> QueueState:
+        self.ping()
+        queued = self._queued()
+        return QueueState(
+            model=self.model,
+            queued=len(queued),
+            queued_tokens=sum(r.request.cost for _, r in queued),
+            running=sum(r.job.status in ACTIVE for r in self._all()),
+            priorities={priority: self._level(priority) for priority in keys.PRIORITIES},
+            drain_jobs_per_s=0.0,
+            eta_s=None,
+            workers=len(self.alive),
+        )
+
+    def workers(self) -> list[WorkerState]:
+        self.ping()
+        return list(self.alive)
+
+    def ping(self) -> None:
+        if self.down:
+            raise StoreUnavailable("the fake is down")
+
+    # What a worker would do
+
+    def start(self, job_id: str) -> Job:
+        """queued -> running."""
+        attempt = self.get(job_id).attempt + 1
+        return self._change(
+            job_id, status=JobStatus.RUNNING, started_at=self.clock(), attempt=attempt
+        )
+
+    def finish(self, job_id: str, outcome: Outcome | None = None) -> Job:
+        """-> succeeded, with `outcome` or with one short text per row."""
+        outcome = outcome or self._echo(job_id)
+        return self._end(job_id, JobStatus.SUCCEEDED, **dict(outcome))
+
+    def fail(self, job_id: str, error: DistilqError) -> Job:
+        """-> failed."""
+        return self._end(job_id, JobStatus.FAILED, error=error.problem())
+
+    def stop(self, job_id: str) -> Job:
+        """canceling -> canceled."""
+        return self._end(job_id, JobStatus.CANCELED, error=Canceled().problem())
+
+    def expire(self, job_id: str) -> Job:
+        """queued -> expired."""
+        return self._end(job_id, JobStatus.EXPIRED, error=StartedTooLate().problem())
+
+    # How it is kept
+
+    def _admit(self, requests: Sequence[JobRequest]) -> None:
+        queued = self._queued()
+        tokens = sum(r.request.cost for _, r in queued) + sum(r.cost for r in requests)
+        jobs = len(queued) + len(requests)
+        if jobs > self.max_queued_jobs or tokens > self.max_queued_tokens:
+            raise QueueFull(
+                f"{len(queued)} jobs are queued, at most {self.max_queued_jobs}", retry_after_s=1
+            )
+
+    def _write(self, request: JobRequest) -> str:
+        job_id = new_id()
+        path = f"/v1/jobs/{job_id}"
+        job = Job(
+            id=job_id,
+            status=JobStatus.QUEUED,
+            model=self.model,
+            created_at=self.clock(),
+            queue=QueuePlace(priority=request.priority),
+            progress=Progress(
+                tokens_max=request.rows * request.parameters.new_tokens_at_most,
+                sequences=request.rows,
+            ),
+            parameters=request.parameters,
+            metadata=request.metadata,
+            urls=Urls(self=path, result=f"{path}/result", cancel=f"{path}/cancel"),
+        )
+        self._records[job_id] = _Record(job, request)
+        return job_id
+
+    def _record(self, job_id: str) -> _Record:
+        record = self._records.get(job_id)
+        if record is None:
+            raise JobNotFound(f"no job has the id {job_id}")
+        gone_at = record.gone_at
+        if gone_at is None or self.clock() < gone_at:
+            return record
+        if self.clock() >= gone_at + timedelta(seconds=keys.TOMBSTONE_S):
+            raise JobNotFound(f"no job has the id {job_id}")
+        raise JobGone(f"the text of job {job_id} is gone", expired_at=gone_at.isoformat())
+
+    def _get_or_word(self, job_id: str) -> Job | str:
+        try:
+            return self.get(job_id)
+        except JobNotFound:
+            return "unknown"
+        except JobGone:
+            return "gone"
+
+    def _change(self, job_id: str, **changes: Any) -> Job:
+        with self._changed:
+            job = self.get(job_id)
+            if job.status.final:
+                raise RuntimeError("a final state never changes")
+            self._records[job_id].job = job.model_copy(update=changes)
+            self._changed.notify_all()
+        return self.get(job_id)
+
+    def _end(self, job_id: str, status: JobStatus, **changes: Any) -> Job:
+        now = self.clock()
+        ttl = timedelta(seconds=self._records[job_id].request.result_ttl_s)
+        return self._change(
+            job_id, status=status, completed_at=now, expires_at=now + ttl, **changes
+        )
+
+    def _echo(self, job_id: str) -> Outcome:
+        request = self._records[job_id].request
+        seed = request.parameters.seed or 0
+        sequences = request.parameters.num_return_sequences
+        result = [
+            [
+                Text(
+                    generated_text=f"{prompt} and on",
+                    finish_reason="length",
+                    generated_tokens=2,
+                    seed=seed,
+                )
+            ]
+            * sequences
+            for prompt in request.prompts
+        ]
+        tokens = 2 * sequences * len(result)
+        usage = Usage(prompt_tokens=len(result), generated_tokens=tokens)
+        return Outcome(result=result, usage=usage)
+
+    def _all(self) -> list[_Record]:
+        return list(self._records.values())
+
+    def _queued(self) -> list[tuple[Job, _Record]]:
+        """Queued jobs in the order in which a worker would take them."""
+        found = [(r.job, r) for r in self._all() if r.job.status is JobStatus.QUEUED]
+        return sorted(found, key=lambda pair: keys.PRIORITIES.index(pair[0].queue.priority.value))
+
+    def _position(self, job: Job) -> int | None:
+        ids = [queued.id for queued, _ in self._queued()]
+        return ids.index(job.id) + 1 if job.id in ids else None
+
+    def _level(self, priority: str) -> QueueLevel:
+        here = [(job, r) for job, r in self._queued() if job.queue.priority.value == priority]
+        ages = [(self.clock() - job.created_at).total_seconds() for job, _ in here]
+        return QueueLevel(
+            jobs=len(here),
+            tokens=sum(r.request.cost for _, r in here),
+            oldest_age_s=max(ages, default=None),
+        )
+
+    def _offset(self, cursor: str | None) -> int:
+        if cursor is None:
+            return 0
+        if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
+            entry = {"parameter": "cursor", "code": "invalid", "detail": "is no cursor"}
+            raise InvalidParameters(errors=[entry])
+        return int(cursor)
+
+
+ACTIVE = frozenset({JobStatus.RUNNING, JobStatus.CANCELING})

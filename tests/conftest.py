@@ -1,0 +1,83 @@
+"""Fixtures that every kind of test may use: a private Redis, a client of it, settings."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from distilq.cli.ports import free_port
+from distilq.cli.redis_binary import find_redis_server
+from distilq.settings import Settings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> None:
+    """A DISTILQ_* variable of the developer's shell must not change what is tested."""
+    for name in [name for name in os.environ if name.startswith("DISTILQ_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def redis_server_binary() -> Path:
+    """A redis-server; without one a test is skipped here and fails in CI."""
+    binary = find_redis_server()
+    if binary is None:
+        message = "needs a redis-server 6.2 or newer"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return binary
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of this test session alone, with an append-only file, as in production."""
+    port = free_port()
+    command = [
+        *(str(redis_server_binary), "--port", str(port), "--bind", "127.0.0.1", "--save", ""),
+        *("--dir", str(tmp_path_factory.mktemp("redis")), "--appendonly", "yes"),
+        *("--appendfsync", "everysec", "--maxmemory-policy", "noeviction"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        try:
+            _wait_until_it_answers(port)
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            server.kill()
+
+
+def _wait_until_it_answers(port: int) -> None:
+    with redis.Redis(port=port) as client:
+        for _ in range(500):
+            try:
+                client.ping()
+            except redis.ConnectionError:
+                time.sleep(0.02)
+            else:
+                return
+    raise RuntimeError("redis-server does not answer")
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of an empty database; what it returns are bytes."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Callable[..., Settings]:
+    """Settings of the bundled model on this session's Redis; keyword arguments change them."""
+
+    def make(**changes: Any) -> Settings:
+        return Settings(**{"redis_url": redis_url, "model": "bundled", **changes})
+
+    return make

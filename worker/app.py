@@ -1,0 +1,55 @@
+"""The worker's Celery application:
+
+celery -A distilq.worker.app worker
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from celery import Celery
+
+from distilq import keys
+from distilq.celery_app import make_celery
+from distilq.claims import Claims
+from distilq.connection import connect
+from distilq.jobs import TASK_NAME
+from distilq.settings import Settings
+
+from . import pool, transport
+from .lease import Holdings
+
+
+def create_worker(settings: Settings) -> Celery:
+    """Celery with this project's transport and pool, and the one task, for one model."""
+    transport.check_kombu()
+    worker = make_celery(settings)
+    # Random per process start; host and pid come again, in containers above all.
+    worker.distilq_worker_id = secrets.token_hex(8)
+    claims = Claims(connect(settings.redis_url), settings.model, worker.distilq_worker_id)
+    worker.conf.update(
+        broker_transport=f"{transport.__name__}:Transport",
+        worker_pool=f"{pool.__name__}:EnginePool",
+        worker_concurrency=settings.max_rows,
+        worker_prefetch_multiplier=1,
+        # After a lost connection the running jobs go on: their leases are still ours.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+    )
+    worker.conf.broker_transport_options |= {
+        "holdings": Holdings(claims, settings.max_rows),
+        "wake_key": keys.wake(settings.model),
+    }
+    worker.task(name=TASK_NAME, ignore_result=False)(generate)
+    return worker
+
+
+def generate() -> None:
+    """The task's name and options; the work is the pool's.
+
+    Raises:
+        RuntimeError: always, as only another pool would call it.
+    """
+    raise RuntimeError(f"{TASK_NAME} runs in distilq's own pool; do not choose another with --pool")
+
+
+app = create_worker(Settings.from_env())

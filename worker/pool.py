@@ -1,0 +1,189 @@
+"""EnginePool: a Celery pool that hands every job to one engine thread.
+
+Celery delivers, accounts and shuts down; the engine batches. No thread per job: a completer writes
+what finished in a step in one pipeline, then tells Celery.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from celery.concurrency.base import BasePool
+from redis.exceptions import RedisError
+
+from distilq.claims import Claim
+from distilq.jobs import JobRequest, Outcome
+from distilq.settings import Settings
+
+from .engine import Engine, load_engine
+from .lease import Holdings, Keeper
+from .state import WorkerFace
+
+log = logging.getLogger("distilq.pool")
+
+#: Seconds without a finished loop after which the engine counts as frozen.
+FROZEN_S = 10.0
+
+#: Seconds between attempts to write results while Redis does not answer.
+RETRY_S = 0.5
+
+Done = list[tuple[str, Outcome]]
+
+
+@dataclass
+class Running:
+    """A job between Celery and the engine. Celery keeps only a weak reference to it."""
+
+    claim: Claim
+    succeeded: Callable[[tuple[int, Any, float]], None]
+    started: float
+
+    def terminate(self, signal: int | None = None) -> None:
+        """Celery calls this beside `EnginePool.terminate_job`, which does the work."""
+
+
+class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
+    signal_safe = False
+    body_can_be_buffer = True
+
+    def on_start(self) -> None:
+        """Load the model and start the threads; Celery consumes nothing before this returns."""
+        settings: Settings = self.app.distilq_settings
+        options = self.app.conf.broker_transport_options
+        self.holdings: Holdings = options["holdings"]
+        self.engine: Engine = load_engine(settings)
+        self.face = WorkerFace(self.engine, settings, self.app.distilq_worker_id)
+        self._running: dict[str, Running] = {}
+        self._lock = threading.Lock()
+        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        self._hub: Any = None
+        self._drain_s = settings.drain_s
+        self._stopping = threading.Event()
+        self._looped_at = time.monotonic()
+        self._threads = [
+            threading.Thread(target=self._step, daemon=True, name="engine"),
+            threading.Thread(target=self._complete, daemon=True, name="completer"),
+        ]
+        self.keeper = Keeper(
+            self.holdings,
+            progress=self.engine.progress,
+            stop_job=self._stop_job,
+            state=self.face.state,
+            is_stepping=lambda: time.monotonic() - self._looped_at < FROZEN_S,
+        )
+        for thread in self._threads:
+            thread.start()
+        self.keeper.start()
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        self._hub = hub
+
+    def on_apply(
+        self,
+        target: Any,
+        args: Any = (),
+        kwargs: Any = None,
+        callback: Any = None,
+        accept_callback: Any = None,
+        **_: Any,
+    ) -> Running | None:
+        """Take over one delivered job. `target`, Celery's tracer, is never called."""
+        job_id: str = args[1]
+        claim = self.holdings.get(job_id)
+        if claim is None:
+            log.warning("job %s is not held by this worker; left alone", job_id)
+            return None
+        running = Running(claim, callback, time.monotonic())
+        with self._lock:
+            already = job_id in self._running
+            self._running[job_id] = running
+        accept_callback(job_id, running.started)
+        if not already:  # else it was lost and claimed again while it runs: same seed, same text
+            self.engine.submit(job_id, JobRequest.model_validate_json(claim.request))
+        return running
+
+    def terminate_job(self, pid: str, signal: int | None = None) -> None:
+        """`celery control revoke --terminate`: the "pid" of a job is its id."""
+        self.engine.cancel(pid)
+
+    def _stop_job(self, claim: Claim, why: str) -> None:
+        if why == "lost":
+            self.holdings.drop([claim])
+        self.engine.cancel(claim.id)
+
+    # The engine thread
+
+    def _step(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._looped_at = time.monotonic()
+                if self.engine.wait(timeout=0.5):
+                    done = self.engine.step()
+                    if done:
+                        self._done.put(done)
+        except BaseException:
+            # Nothing in this process can go on without its engine; the leases pass its jobs on.
+            log.critical("the engine died", exc_info=True)
+            os._exit(70)
+
+    # The completer thread
+
+    def _complete(self) -> None:
+        while True:
+            done = self._done.get()
+            if not done:
+                return
+            self._finish(done)
+
+    def _finish(self, done: Done) -> None:
+        with self._lock:
+            finished = [(self._running.pop(job_id), outcome) for job_id, outcome in done]
+        outcomes = [(r.claim, outcome) for r, outcome in finished]
+        claims, served_by = self.holdings.claims, self.face.served_by
+        self._until_redis_answers(lambda: claims.finish(outcomes, served_by))
+        self.holdings.drop(r.claim for r, _ in finished)
+        if self._hub is not None:
+            self._hub.call_soon(self._tell_celery, [r for r, _ in finished])
+
+    def _tell_celery(self, finished: list[Running]) -> None:
+        now = time.monotonic()
+        for running in finished:
+            running.succeeded((0, None, now - running.started))
+
+    def _until_redis_answers(self, write: Callable[[], None]) -> None:
+        while True:
+            try:
+                return write()
+            except RedisError as error:  # once per outage
+                log.warning("results wait for Redis: %s", error)
+                time.sleep(RETRY_S)
+
+    # Stopping
+
+    def on_stop(self) -> None:
+        """Finish what fits in the drain time and hand the rest back."""
+        deadline = time.monotonic() + self._drain_s
+        while self.holdings.all() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._stopping.set()
+        self._threads[0].join(timeout=FROZEN_S)
+        self._done.put([])
+        self._threads[1].join(timeout=FROZEN_S)
+        self.keeper.stop()
+        self._hand_back()
+
+    on_terminate = on_stop
+
+    def _hand_back(self) -> None:
+        try:
+            self.holdings.claims.release(self.holdings.all())
+            self.holdings.claims.leave()
+        except RedisError as error:
+            log.warning("jobs not handed back, their leases will lapse: %s", error)

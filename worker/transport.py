@@ -1,0 +1,113 @@
+"""A kombu Redis transport that loses nothing: jobs move from queue to lease in one Lua call.
+
+Stock kombu pops a message and records it afterwards; a worker killed between the two loses it. Here
+the blocking call waits on a list of wake tokens, which carry nothing, and `Holdings.take` does the
+claim. It replaces two private methods of kombu 5.7.0's redis.Channel; hence the exact pin and
+`check_kombu`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from queue import Empty
+from time import monotonic
+from typing import Any
+
+import kombu.transport.redis as stock
+import kombu.transport.virtual as virtual
+
+from distilq.claims import Claim
+
+from .lease import Holdings
+
+log = logging.getLogger("distilq.transport")
+
+#: Seconds a blocking wait lasts; after it the queues are looked at even without a token, so a token
+#: that died with its worker delays a job by no more than this.
+WAIT_S = 1
+
+#: kombu's private methods that are replaced here, and the parameters they are called with.
+REPLACED = {
+    "_brpop_start": ["self", "timeout"],
+    "_brpop_read": ["self", "options"],
+}
+
+
+def check_kombu() -> None:
+    """Refuse a kombu whose private methods are not those this transport replaces.
+
+    Raises:
+        RuntimeError: with what differs.
+    """
+    for name, expected in REPLACED.items():
+        method = getattr(stock.Channel, name, None)
+        found = list(inspect.signature(method).parameters) if method else None
+        if found != expected:
+            raise RuntimeError(
+                f"kombu's redis.Channel.{name} takes {found}, not {expected}: install kombu 5.7.0"
+            )
+
+
+class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
+    """Credit and acknowledgement by lease.
+
+    What is held is known to Holdings; the finish script ends a lease, so an ack writes nothing, and
+    a lost connection hands nothing back.
+    """
+
+    restore_at_shutdown = False
+
+    def can_consume(self) -> bool:
+        return bool(self.channel.holdings.free_rows() > 0)
+
+    def can_consume_max_estimate(self) -> int:
+        return max(0, int(self.channel.holdings.free_rows()))
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        self._quick_ack(delivery_tag)
+
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        """The sweep does this, see Keeper."""
+
+
+class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
+    QoS = QoS
+    from_transport_options = (*stock.Channel.from_transport_options, "holdings", "wake_key")
+    holdings: Holdings
+    wake_key: str
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = monotonic()  # kombu's check for half-open connections reads it
+        self.client.connection.send_command("BRPOP", self.wake_key, WAIT_S)
+
+    def _brpop_read(self, **options: Any) -> bool:
+        try:
+            self.client.parse_response(self.client.connection, "BRPOP", **options)
+        except self.connection_errors:
+            self.client.connection.disconnect()
+            raise
+        finally:
+            self._in_poll = None
+        claimed = self.holdings.take()
+        for claim in claimed:
+            self._deliver_claim(claim)
+        if not claimed:
+            raise Empty
+        return True
+
+    def _deliver_claim(self, claim: Claim) -> None:
+        try:
+            self.connection._deliver(json.loads(claim.message), claim.queue)
+        except self.connection_errors:
+            raise
+        except Exception:
+            # The lease lapses and another attempt is made; five make the job poisoned.
+            log.exception("job %s could not be delivered", claim.id)
+            self.holdings.drop([claim])
+
+
+class Transport(stock.Transport):  # type: ignore[misc]  # kombu has no types
+    Channel = Channel

@@ -1,0 +1,186 @@
+"""A real Celery worker process over a real Redis; the model only sleeps, so these are quick."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distilq import keys, queue
+from distilq.celery_app import make_celery
+from distilq.jobs import Job, JobRequest, JobStatus
+from distilq.settings import Settings
+from distilq.store import JobStore
+
+MODEL = "simulated:step_ms=5"
+ROOT = Path(__file__).parents[2]
+
+StartWorker = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def worker_settings(redis_client: Any, settings: Callable[..., Settings]) -> Settings:
+    return settings(model=MODEL, drain_s=5)
+
+
+@pytest.fixture
+def store(redis_client: Any, worker_settings: Settings) -> JobStore:
+    return JobStore(redis_client, worker_settings)
+
+
+@pytest.fixture
+def start_worker(worker_settings: Settings, tmp_path: Path) -> Iterator[StartWorker]:
+    processes: list[subprocess.Popen[bytes]] = []
+    log = (tmp_path / "worker.log").open("wb")
+
+    def start(**changes: Any) -> subprocess.Popen[bytes]:
+        chosen = worker_settings.model_copy(update=changes)
+        env = {f"DISTILQ_{name.upper()}": str(value) for name, value in chosen}
+        command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+        name = f"w{len(processes)}@%h"
+        process = subprocess.Popen(
+            [*command, "-n", name, "--loglevel", "INFO"],
+            cwd=ROOT,
+            env=os.environ | env,
+            stdout=log,
+            stderr=log,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+    log.close()
+    print((tmp_path / "worker.log").read_text())  # shown with a failed test
+
+
+def request(**fields: Any) -> JobRequest:
+    return JobRequest.model_validate_json(json.dumps({"inputs": "Once upon a time,", **fields}))
+
+
+def tokens(count: int, **fields: Any) -> JobRequest:
+    return request(parameters={"max_new_tokens": count}, **fields)
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def wait_for_state(store: JobStore, job: Job, status: JobStatus, timeout_s: float = 30) -> Job:
+    until(lambda: store.get(job.id).status is status, timeout_s)
+    return store.get(job.id)
+
+
+def test_many_jobs_share_the_batch_and_all_succeed(
+    store: JobStore, start_worker: StartWorker
+) -> None:
+    ids = store.submit_many([tokens(20 + n % 30) for n in range(60)])
+    start_worker()
+    for job_id in ids:
+        assert store.wait(job_id, 30).status is JobStatus.SUCCEEDED
+    until(lambda: store.workers()[0].generated_tokens > 0)
+    [state] = store.workers()
+    assert state.rows_per_step > 8
+    assert store.queue().running == 0
+
+
+def test_a_job_that_arrives_joins_the_running_batch(
+    store: JobStore, start_worker: StartWorker
+) -> None:
+    start_worker()
+    long = store.submit(tokens(1000))
+    wait_for_state(store, long, JobStatus.RUNNING)
+    short = store.wait(store.submit(tokens(5)).id, 30)
+    assert short.status is JobStatus.SUCCEEDED
+    assert store.get(long.id).status is JobStatus.RUNNING
+    assert short.metrics.batch_size is not None
+    assert short.metrics.batch_size > 1
+
+
+def test_a_running_job_stops_when_it_is_canceled_and_its_neighbour_goes_on(
+    store: JobStore, start_worker: StartWorker
+) -> None:
+    start_worker()
+    canceled, neighbour = store.submit(tokens(1000)), store.submit(tokens(100))
+    wait_for_state(store, canceled, JobStatus.RUNNING)
+    assert store.cancel(canceled.id).status in (JobStatus.CANCELING, JobStatus.CANCELED)
+    wait_for_state(store, canceled, JobStatus.CANCELED)
+    assert store.wait(neighbour.id, 30).status is JobStatus.SUCCEEDED
+
+
+def test_celery_itself_sees_the_job_and_can_revoke_it(
+    store: JobStore, start_worker: StartWorker, worker_settings: Settings
+) -> None:
+    start_worker()
+    job = store.submit(tokens(1000))
+    wait_for_state(store, job, JobStatus.RUNNING)
+    with make_celery(worker_settings) as celery:
+        [active] = celery.control.inspect(timeout=5).active().values()
+        assert [task["id"] for task in active] == [job.id]
+        assert celery.AsyncResult(job.id).state == "STARTED"
+        celery.control.revoke(job.id, terminate=True)
+        wait_for_state(store, job, JobStatus.CANCELED)
+        assert celery.AsyncResult(job.id).state == "REVOKED"
+        done = store.submit(tokens(3))
+        texts = celery.AsyncResult(done.id).get(timeout=30)
+        assert texts[0][0]["generated_tokens"] == 3
+
+
+def test_a_worker_survives_messages_that_nobody_can_read(
+    store: JobStore, start_worker: StartWorker, redis_client: Any
+) -> None:
+    process = start_worker()
+    name = queue.queues(MODEL)["normal"]
+    job = store.submit(tokens(3))
+    good = redis_client.lrange(name, 0, -1)
+    for message in (b"{", b"[]", b'{"headers": {"id": "x"}}', b"\xff"):
+        redis_client.lpush(name, message)
+    assert store.wait(job.id, 30).status is JobStatus.SUCCEEDED
+    assert len(good) <= 1
+    until(lambda: redis_client.llen(name) == 0)
+    assert store.wait(store.submit(tokens(3)).id, 30).status is JobStatus.SUCCEEDED
+    assert process.poll() is None
+
+
+def test_sigterm_finishes_what_fits_and_hands_back_the_rest_unattempted(
+    store: JobStore, start_worker: StartWorker
+) -> None:
+    process = start_worker(drain_s=2)
+    fits, rest = store.submit(tokens(100)), store.submit(tokens(1000))
+    wait_for_state(store, fits, JobStatus.RUNNING)
+    wait_for_state(store, rest, JobStatus.RUNNING)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert store.get(fits.id).status is JobStatus.SUCCEEDED
+    handed_back = store.get(rest.id)
+    assert (handed_back.status, handed_back.attempt) == (JobStatus.QUEUED, 0)
+    assert store.workers() == []
+    start_worker()
+    assert store.wait(rest.id, 30).status is JobStatus.SUCCEEDED
+
+
+def test_the_jobs_of_a_killed_worker_are_done_by_another(
+    store: JobStore, start_worker: StartWorker, redis_client: Any
+) -> None:
+    first = start_worker()
+    ids = store.submit_many([tokens(500) for _ in range(20)])
+    until(lambda: store.queue().running == 20)
+    first.kill()
+    start_worker()
+    for job_id in ids:
+        job = store.wait(job_id, 60)
+        assert (job.status, job.attempt) == (JobStatus.SUCCEEDED, 2)
+    assert redis_client.hget(keys.job(ids[0]), "deaths") == b"1"

@@ -26,6 +26,7 @@
         ├── QueueFull                503
         ├── NoWorker                 503
         ├── StoreUnavailable         503
+        ├── TooManyWaiting           503
         └── NotFinishedInTime        504
 
 Each class knows its problem type (RFC 9457), its title and its HTTP status; `problem()` is the
@@ -178,6 +179,10 @@ class NoWorker(Unavailable):
 
 class StoreUnavailable(Unavailable):
     code, title = "store_unavailable", "Redis cannot be reached"
+
+
+class TooManyWaiting(Unavailable):
+    code, title = "too_many_waiting", "Too many requests wait for their jobs"
 
 
 class NotFinishedInTime(Unavailable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 
@@ -14,6 +15,9 @@ from distilq.jobs import JobStatus, Priority, QueuePlace
 
 #: Messages looked at for the oldest job that is still queued; canceled ones leave theirs behind.
 LOOKED_AT = 16
+
+#: What `page` gives as `next`: a submission's number, below 2^53 as every score of a ZSET.
+CURSOR = re.compile("[0-9a-f]{1,13}")
 
 
 def place(record: Mapping[bytes, bytes], counters: Mapping[bytes, bytes]) -> QueuePlace:
@@ -105,13 +109,10 @@ def page(
 
 
 def _order_of(cursor: str) -> int:
-    try:
+    if CURSOR.fullmatch(cursor):
         return int(cursor, 16)
-    except ValueError as error:
-        detail = "must be the `next` of an earlier page"
-        raise InvalidParameters(
-            errors=[{"pointer": "?cursor", "code": "invalid", "detail": detail}]
-        ) from error
+    detail = "must be the `next` of an earlier page"
+    raise InvalidParameters(errors=[{"parameter": "cursor", "code": "invalid", "detail": detail}])
 
 
 def workers(redis: RedisClient, model: str) -> list[WorkerState]:

@@ -5,6 +5,7 @@ Every transition is one Lua call (`lua/`), so that a process may die between any
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import islice
@@ -199,14 +200,19 @@ class JobStore:
 
     @_reaches_redis
     def wait(self, job_id: str, timeout_s: float) -> Job:
+        deadline = time.monotonic() + timeout_s
         job = self.get(job_id)
-        if job.status.final or timeout_s <= 0:
+        if job.status.final:
             return job
-        with self._waiters.listen(job_id) as (channel, finished):
-            status = self._scripts.watch(keys=[keys.job(job_id)], args=[channel])
-            if status and not JobStatus(status.decode()).final:
-                finished.wait(timeout_s)
-        return self.get(job_id)
+        with self._waiters.listen(job_id) as (channel, woken):
+            while not job.status.final and (left_s := deadline - time.monotonic()) > 0:
+                woken.clear()
+                # Final before it could be watched: then no message comes, and none is needed.
+                status = self._scripts.watch(keys=[keys.job(job_id)], args=[channel])
+                if status and not JobStatus(status.decode()).final:
+                    woken.wait(left_s)
+                job = self.get(job_id)
+        return job
 
     @_reaches_redis
     def cancel(self, job_id: str) -> Job:
@@ -233,6 +239,10 @@ class JobStore:
     @_reaches_redis
     def workers(self) -> list[WorkerState]:
         return listing.workers(self.redis, self.model)
+
+    def close(self) -> None:
+        """End the thread that waits on behalf of `wait`. The Redis client stays the caller's."""
+        self._waiters.close()
 
     @_reaches_redis
     def ping(self) -> None:

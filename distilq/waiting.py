@@ -8,7 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from redis.exceptions import RedisError
 
@@ -19,6 +19,9 @@ log = logging.getLogger("distilq.waiting")
 
 #: Seconds between attempts to subscribe again after Redis went away.
 RETRY_S = 0.5
+
+#: Seconds of silence after which the connection is tried with a PING.
+LISTEN_S = 5.0
 
 
 class Waiters:
@@ -35,6 +38,7 @@ class Waiters:
         self._lock = threading.Lock()
         self._subscribed = threading.Event()
         self._listener: threading.Thread | None = None
+        self._closed = False
 
     @contextmanager
     def listen(self, job_id: str) -> Iterator[tuple[str, threading.Event]]:
@@ -46,7 +50,7 @@ class Waiters:
                 self._listener = threading.Thread(target=self._run, daemon=True, name="waiters")
                 self._listener.start()
         try:
-            self._subscribed.wait(timeout=5)
+            self._subscribed.wait(timeout=LISTEN_S)
             yield self._channel, event
         finally:
             with self._lock:
@@ -54,8 +58,16 @@ class Waiters:
                 if not self._events[job_id]:
                     del self._events[job_id]
 
+    def close(self) -> None:
+        """End the listening thread; who waits still, waits for its timeout."""
+        self._closed = True
+        if self._listener is not None:
+            with suppress(RedisError):
+                self._redis.publish(self._channel, "")
+            self._listener.join(timeout=LISTEN_S + 1)
+
     def _run(self) -> None:
-        while True:
+        while not self._closed:
             try:
                 self._listen()
             except RedisError as error:  # once per outage, not per message
@@ -65,8 +77,8 @@ class Waiters:
     def _listen(self) -> None:
         with self._redis.pubsub(ignore_subscribe_messages=False) as pubsub:
             pubsub.subscribe(self._channel)
-            while True:
-                message = pubsub.get_message(timeout=5)
+            while not self._closed:
+                message = pubsub.get_message(timeout=LISTEN_S)
                 if message is None:
                     pubsub.ping()  # a half-open connection shows here, not by silence
                 elif message["type"] == "subscribe":

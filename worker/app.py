@@ -9,7 +9,7 @@ import secrets
 
 from celery import Celery
 
-from distilq import keys
+from distilq import keys, queue
 from distilq.celery_app import make_celery
 from distilq.claims import Claims
 from distilq.connection import connect
@@ -38,6 +38,7 @@ def create_worker(settings: Settings) -> Celery:
     worker.conf.broker_transport_options |= {
         "holdings": Holdings(claims, settings.max_rows),
         "wake_key": keys.wake(settings.model),
+        "jobs": frozenset(queue.queues(settings.model).values()),
     }
     worker.task(name=TASK_NAME, ignore_result=False)(generate)
     return worker

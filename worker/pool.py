@@ -22,7 +22,8 @@ from distilq.claims import Claim
 from distilq.jobs import JobRequest, Outcome
 from distilq.settings import Settings
 
-from .engine import Engine, load_engine
+from .engine import Engine
+from .loading import load_engine
 from .lease import Holdings, Keeper
 from .state import WorkerFace
 

@@ -60,10 +60,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
     restore_at_shutdown = False
 
     def can_consume(self) -> bool:
-        return bool(self.channel.holdings.free_rows() > 0)
-
-    def can_consume_max_estimate(self) -> int:
-        return max(0, int(self.channel.holdings.free_rows()))
+        return bool(not self.channel.consumes_jobs or self.channel.holdings.free_rows() > 0)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         self._quick_ack(delivery_tag)
@@ -73,17 +70,32 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
 
 
 class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
+    """Claims jobs where it consumes their queues; stock on any other, such as control replies."""
+
     QoS = QoS
-    from_transport_options = (*stock.Channel.from_transport_options, "holdings", "wake_key")
+    from_transport_options = (*stock.Channel.from_transport_options, "holdings", "wake_key", "jobs")
     holdings: Holdings
     wake_key: str
+    #: The names of the queues that hold jobs.
+    jobs: frozenset[str]
+    _waiting_for_jobs = False
+
+    @property
+    def consumes_jobs(self) -> bool:
+        return not self.jobs.isdisjoint(self.active_queues)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
+        self._waiting_for_jobs = self.consumes_jobs
+        if not self._waiting_for_jobs:
+            super()._brpop_start(timeout)
+            return
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()  # kombu's check for half-open connections reads it
         self.client.connection.send_command("BRPOP", self.wake_key, WAIT_S)
 
     def _brpop_read(self, **options: Any) -> bool:
+        if not self._waiting_for_jobs:
+            return bool(super()._brpop_read(**options))
         try:
             self.client.parse_response(self.client.connection, "BRPOP", **options)
         except self.connection_errors:
@@ -91,7 +103,7 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
             raise
         finally:
             self._in_poll = None
-        claimed = self.holdings.take()
+        claimed = self.holdings.take() if self.consumes_jobs else []
         for claim in claimed:
             self._deliver_claim(claim)
         if not claimed:

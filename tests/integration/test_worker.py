@@ -32,8 +32,10 @@ def worker_settings(redis_client: Any, settings: Callable[..., Settings]) -> Set
 
 
 @pytest.fixture
-def store(redis_client: Any, worker_settings: Settings) -> JobStore:
-    return JobStore(redis_client, worker_settings)
+def store(redis_client: Any, worker_settings: Settings) -> Iterator[JobStore]:
+    store = JobStore(redis_client, worker_settings)
+    yield store
+    store.close()
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def start_worker(worker_settings: Settings, tmp_path: Path) -> Iterator[StartWor
         command = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
         name = f"w{len(processes)}@%h"
         process = subprocess.Popen(
-            [*command, "-n", name, "--loglevel", "INFO"],
+            [*command, "-n", name, "--loglevel", "INFO", "--without-mingle"],
             cwd=ROOT,
             env=os.environ | env,
             stdout=log,
@@ -137,6 +139,18 @@ def test_celery_itself_sees_the_job_and_can_revoke_it(
         done = store.submit(tokens(3))
         texts = celery.AsyncResult(done.id).get(timeout=30)
         assert texts[0][0]["generated_tokens"] == 3
+
+
+def test_a_full_worker_still_answers_celery(
+    store: JobStore, start_worker: StartWorker, worker_settings: Settings
+) -> None:
+    start_worker(max_rows=2)
+    ids = store.submit_many([tokens(1000) for _ in range(9)])
+    until(lambda: store.queue().running > 2)
+    with make_celery(worker_settings) as celery:
+        assert len(celery.control.ping(timeout=5)) == 1
+    for job_id in ids:
+        store.cancel(job_id)
 
 
 def test_a_worker_survives_messages_that_nobody_can_read(

@@ -1,0 +1,235 @@
+"""The API under gunicorn, over a real Redis; the tests play the worker."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from distilq.claims import Claims
+from distilq.cli.ports import free_port
+from distilq.jobs import Outcome, Sequence
+from distilq.testing import FAKE_WORKER
+
+ROOT = Path(__file__).parents[2]
+MODEL = "bundled"
+MOST_BYTES = 50_000
+#: Three quarters of them may wait at once.
+THREADS = 44
+DEADLINE_S = 30
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def server(redis_url: str) -> Iterator[tuple[int, psutil.Process]]:
+    """The port and the process of a gunicorn that runs as in production."""
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app"]
+    environment = {
+        "DISTILQ_REDIS_URL": redis_url,
+        "DISTILQ_MODEL": MODEL,
+        "DISTILQ_MAX_BODY_BYTES": str(MOST_BYTES),
+        "DISTILQ_API_THREADS": str(THREADS),
+    }
+    with subprocess.Popen(
+        [*command, "-b", f"127.0.0.1:{port}"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            eventually(lambda: answers(port))
+            (child,) = psutil.Process(process.pid).children()
+            yield port, child
+        finally:
+            process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+
+
+@pytest.fixture
+def port(server: tuple[int, psutil.Process]) -> int:
+    return server[0]
+
+
+@pytest.fixture
+def client(port: int, redis_client: Any) -> Iterator[httpx.Client]:
+    base_url = f"http://127.0.0.1:{port}"
+    limits = httpx.Limits(max_connections=None)
+    with httpx.Client(base_url=base_url, limits=limits, timeout=DEADLINE_S) as client:
+        yield client
+
+
+@pytest.fixture
+def claims(redis_client: Any) -> Claims:
+    return Claims(redis_client, MODEL, "worker-1")
+
+
+def eventually(holds: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        time.sleep(0.02)
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/livez").is_success
+    except httpx.TransportError:
+        return False
+
+
+def finish_all(claims: Claims, text: str = "and on") -> None:
+    sequence = Sequence(generated_text=text, finish_reason="length", generated_tokens=2, seed=7)
+    outcome = Outcome(result=[[sequence]])
+    claims.finish([(claim, outcome) for claim in claims.take(1_000)], {})
+
+
+def submit(client: httpx.Client) -> str:
+    return str(client.post("/v1/jobs", json={"inputs": "Once"}).json()["id"])
+
+
+def test_a_job_goes_from_submission_to_its_text(client: httpx.Client, claims: Claims) -> None:
+    accepted = client.post("/v1/jobs", json={"inputs": "Grüße"})
+    assert accepted.status_code == 202
+    finish_all(claims, "Grüße und so weiter 🌍")
+    job = client.get(accepted.headers["Location"]).json()
+    assert job["status"] == "succeeded"
+    assert client.get(job["urls"]["result"]).json() == [
+        [{"generated_text": "Grüße und so weiter 🌍"}]
+    ]
+
+
+def test_it_is_ready_once_a_worker_beats(client: httpx.Client, claims: Claims) -> None:
+    assert client.get("/readyz").status_code == 503
+    now = datetime.now(timezone.utc)
+    claims.beat(FAKE_WORKER.model_copy(update={"model": MODEL, "started_at": now, "seen_at": now}))
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/v1/info").json()["serving"][0]["model"] == MODEL
+    assert "float32" in client.get("/").text
+
+
+def test_a_connection_is_kept_through_errors_of_every_kind(port: int, redis_client: Any) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)
+    connection.connect()
+    sock = connection.sock
+    for method, path, body, headers, status in (
+        ("GET", "/livez", None, {}, 200),
+        ("POST", "/v1/jobs", b'{"inputs": "a"}', {}, 415),
+        ("POST", "/v1/jobs", b'{"inputs"', JSON, 400),
+        ("HEAD", "/v1/queue", None, {}, 200),
+        ("POST", "/v1/jobs", b" " * (MOST_BYTES + 1), JSON, 413),
+        ("PATCH", "/v1/jobs", b"x", {}, 405),
+        ("OPTIONS", "/v1/jobs", None, {}, 200),
+        ("POST", "/v1/jobs", b'{"inputs": "a"}', JSON, 202),
+    ):
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        response.read()
+        assert response.status == status
+        assert connection.sock is sock, f"{method} {path} closed the connection"
+    connection.close()
+
+
+def test_a_chunked_body_is_read_and_limited(client: httpx.Client) -> None:
+    def chunks(size: int) -> Iterator[bytes]:
+        yield b'{"inputs": ["'
+        yield from (b"x" * 1_000 for _ in range(size // 1_000))
+        yield b'"]}'
+
+    for size, status in ((20_000, 202), (MOST_BYTES, 413), (10 * MOST_BYTES, 413)):
+        response = client.post("/v1/jobs", content=chunks(size), headers=JSON)
+        assert response.request.headers["Transfer-Encoding"] == "chunked"
+        assert response.status_code == status
+
+
+def test_a_body_of_exactly_the_limit_is_taken(client: httpx.Client) -> None:
+    for size, status in ((MOST_BYTES, 202), (MOST_BYTES + 1, 413)):
+        body = b'{"inputs": "a"}'.ljust(size)
+        assert client.post("/v1/jobs", content=body, headers=JSON).status_code == status
+
+
+def test_others_are_answered_while_thirty_wait(
+    client: httpx.Client, claims: Claims, server: tuple[int, psutil.Process]
+) -> None:
+    job_id = submit(client)
+    with ThreadPoolExecutor(30) as threads:
+        polls = [
+            threads.submit(client.get, f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"})
+            for _ in range(30)
+        ]
+        eventually(lambda: server[1].num_threads() > 30)
+        for path in ("/livez", "/v1/queue", f"/v1/jobs/{job_id}"):
+            assert client.get(path).status_code == 200
+        assert not any(poll.done() for poll in polls)
+        finish_all(claims)
+        answered = [poll.result() for poll in polls]
+    assert {it.json()["status"] for it in answered} == {"succeeded"}
+    assert {it.headers["Preference-Applied"] for it in answered} == {"wait=30"}
+
+
+def test_more_long_polls_than_may_wait_leave_the_api_responsive(
+    client: httpx.Client, claims: Claims
+) -> None:
+    job_id = submit(client)
+    with ThreadPoolExecutor(2 * THREADS) as threads:
+        polls = [
+            threads.submit(client.get, f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"})
+            for _ in range(2 * THREADS)
+        ]
+        eventually(lambda: sum(poll.done() for poll in polls) >= THREADS)
+        assert client.get("/livez").status_code == 200
+        finish_all(claims)
+        answered = [poll.result() for poll in polls]
+    waited = [it for it in answered if "Preference-Applied" in it.headers]
+    assert len(waited) == THREADS * 3 // 4
+    assert {it.json()["status"] for it in waited} == {"succeeded"}
+
+
+def test_score_answers_when_the_worker_does(client: httpx.Client, claims: Claims) -> None:
+    with ThreadPoolExecutor() as threads:
+        scored = threads.submit(client.post, "/score", json={"inputs": {"input_string": ["a"]}})
+        eventually(lambda: client.get("/v1/queue").json()["queued"])
+        assert client.get("/v1/queue").json()["priorities"]["interactive"]["jobs"] == 1
+        finish_all(claims, "a b c")
+        assert scored.result().json() == [[{"generated_text": "a b c"}]]
+
+
+def test_hanging_up_on_score_cancels_its_job(client: httpx.Client, port: int) -> None:
+    body = json.dumps({"inputs": "Once"}).encode()
+    head = (
+        "POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(head.encode() + body)
+        eventually(lambda: client.get("/v1/jobs").json()["jobs"])
+        (job,) = client.get("/v1/jobs").json()["jobs"]
+        assert job["status"] == "queued"
+    final = client.get(f"/v1/jobs/{job['id']}", headers={"Prefer": "wait=20"}).json()
+    assert final["status"] == "canceled"
+
+
+def test_a_running_job_is_canceled_through_its_worker(client: httpx.Client, claims: Claims) -> None:
+    job_id = submit(client)
+    claims.take(8)
+    assert client.post(f"/v1/jobs/{job_id}/cancel").status_code == 202
+    assert claims.next_cancel(DEADLINE_S) == job_id
+
+
+def test_a_large_batch_is_taken_at_once(client: httpx.Client) -> None:
+    response = client.post("/v1/jobs:batch", json={"jobs": [{"inputs": "a"}] * 1_000})
+    refs = response.json()["jobs"]
+    assert response.status_code == 202
+    assert len({ref["id"] for ref in refs}) == 1_000
+    found = client.post("/v1/jobs:status", json={"ids": [ref["id"] for ref in refs]}).json()
+    assert [job["id"] for job in found["jobs"]] == [ref["id"] for ref in refs]
+    assert {job["status"] for job in found["jobs"]} == {"queued"}

@@ -1,0 +1,410 @@
+"""The contract of `store.Jobs`, kept by the fake in memory and by the real store alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import pytest
+
+from distilq.claims import Claim, Claims
+from distilq.connection import connect
+from distilq.errors import (
+    DistilqError,
+    GenerationFailed,
+    InvalidParameters,
+    JobGone,
+    JobNotFinished,
+    JobNotFound,
+    QueueFull,
+    StoreUnavailable,
+)
+from distilq.jobs import Job, JobRequest, JobStatus, Outcome, Priority, Sequence, Usage
+from distilq.settings import Settings
+from distilq.store import Jobs, JobStore
+from distilq.testing import MemoryStore
+
+MODEL = "bundled"
+UNKNOWN = "0" * 32
+MOST_JOBS, MOST_TOKENS = 20, 2_000
+
+
+class Worker(Protocol):
+    """Who runs the jobs; `MemoryStore` does it itself."""
+
+    def start(self, job_id: str) -> Any: ...
+    def finish(self, job_id: str, outcome: Outcome) -> Any: ...
+    def fail(self, job_id: str, error: DistilqError) -> Any: ...
+    def stop(self, job_id: str) -> Any: ...
+
+
+class RedisWorker:
+    """The same over Redis, through the claims of a real worker."""
+
+    def __init__(self, redis: Any) -> None:
+        self.claims = Claims(redis, MODEL, "worker-1")
+        self.held: dict[str, Claim] = {}
+
+    def start(self, job_id: str) -> None:
+        self.held |= {claim.id: claim for claim in self.claims.take(1_000)}
+        assert job_id in self.held
+
+    def finish(self, job_id: str, outcome: Outcome) -> None:
+        if job_id not in self.held:
+            self.start(job_id)
+        self.claims.finish([(self.held[job_id], outcome)], {})
+
+    def fail(self, job_id: str, error: DistilqError) -> None:
+        self.finish(job_id, Outcome(error=error.problem()))
+
+    def stop(self, job_id: str) -> None:
+        assert self.claims.next_cancel(1) == job_id
+        self.finish(job_id, Outcome(error={"type": "urn:distilq:problem:canceled"}))
+
+
+@pytest.fixture(params=["memory", "redis"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def pair(kind: str, request: pytest.FixtureRequest) -> Iterator[tuple[Jobs, Worker]]:
+    if kind == "memory":
+        memory = MemoryStore(model=MODEL, max_queued_jobs=MOST_JOBS, max_queued_tokens=MOST_TOKENS)
+        yield memory, memory
+        return
+    client = request.getfixturevalue("redis_client")
+    make: Callable[..., Settings] = request.getfixturevalue("settings")
+    settings = make(model=MODEL, max_queued_jobs=MOST_JOBS, max_queued_tokens=MOST_TOKENS)
+    store = JobStore(client, settings)
+    yield store, RedisWorker(client)
+    store.close()
+
+
+@pytest.fixture
+def store(pair: tuple[Jobs, Worker]) -> Jobs:
+    return pair[0]
+
+
+@pytest.fixture
+def worker(pair: tuple[Jobs, Worker]) -> Worker:
+    return pair[1]
+
+
+@pytest.fixture
+def dead_store(kind: str) -> Jobs:
+    """A store that cannot be reached."""
+    if kind == "memory":
+        memory = MemoryStore()
+        memory.down = True
+        return memory
+    url = "redis://127.0.0.1:1/0"
+    return JobStore(connect(url), Settings(redis_url=url, model=MODEL))
+
+
+def ask(**fields: Any) -> JobRequest:
+    return JobRequest(**{"inputs": "Once upon a time,", **fields})
+
+
+def outcome(text: str = "Once upon a time, there was") -> Outcome:
+    sequence = Sequence(generated_text=text, finish_reason="length", generated_tokens=2, seed=7)
+    return Outcome(result=[[sequence]], usage=Usage(prompt_tokens=5, generated_tokens=2))
+
+
+def test_a_submitted_job_is_queued_and_can_be_read_back(store: Jobs) -> None:
+    job = store.submit(ask(metadata={"user": "42"}, parameters={"max_new_tokens": 7}))
+    assert job.status is JobStatus.QUEUED
+    assert job.model == MODEL
+    assert job.metadata == {"user": "42"}
+    assert job.progress.tokens_max == 7
+    assert (job.started_at, job.completed_at, job.expires_at) == (None, None, None)
+    assert (job.result, job.error, job.attempt) == (None, None, 0)
+    assert job.urls.result == f"/v1/jobs/{job.id}/result"
+    assert store.get(job.id) == job
+
+
+def test_a_seed_is_drawn_once_and_stays(store: Jobs) -> None:
+    first, second = store.submit(ask()), store.submit(ask())
+    assert first.parameters.seed is not None
+    assert first.parameters.seed != second.parameters.seed
+    assert store.get(first.id).parameters == first.parameters
+
+
+def test_positions_follow_priority_then_order(store: Jobs) -> None:
+    order = (Priority.BULK, Priority.NORMAL, Priority.NORMAL, Priority.INTERACTIVE)
+    ids = [store.submit(ask(priority=priority)).id for priority in order]
+    assert [store.get(job_id).queue.position for job_id in ids] == [4, 2, 3, 1]
+
+
+def test_a_started_job_has_no_position_and_moves_those_behind_it(
+    store: Jobs, worker: Worker
+) -> None:
+    first = store.submit(ask())
+    worker.start(first.id)
+    second = store.submit(ask())
+    assert store.get(first.id).queue.position is None
+    assert store.get(second.id).queue.position == 1
+
+
+def test_a_job_runs_to_its_result(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask(result_ttl_s=60))
+    worker.start(job.id)
+    running = store.get(job.id)
+    assert (running.status, running.attempt) == (JobStatus.RUNNING, 1)
+    assert running.started_at is not None
+    worker.finish(job.id, outcome("Grüße, 世界 🌍"))
+    done = store.get(job.id)
+    assert done.status is JobStatus.SUCCEEDED
+    assert done.result is not None
+    assert done.result[0][0].generated_text == "Grüße, 世界 🌍"
+    assert done.usage == Usage(prompt_tokens=5, generated_tokens=2)
+    assert done.completed_at is not None
+    assert done.expires_at is not None
+    assert (done.expires_at - done.completed_at).total_seconds() == 60
+    assert done.created_at <= running.started_at <= done.completed_at
+
+
+def test_a_failed_job_has_its_error(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask())
+    worker.start(job.id)
+    worker.fail(job.id, GenerationFailed("step 3", step=3))
+    failed = store.get(job.id)
+    assert failed.status is JobStatus.FAILED
+    assert failed.error == GenerationFailed("step 3", step=3).problem()
+    assert failed.result is None
+
+
+def test_an_unknown_id_is_not_found_by_any_method(store: Jobs) -> None:
+    for method in (store.get, store.cancel, store.delete, lambda it: store.wait(it, 1)):
+        with pytest.raises(JobNotFound):
+            method(UNKNOWN)
+
+
+def test_a_queued_job_is_canceled_at_once(store: Jobs) -> None:
+    job = store.submit(ask())
+    canceled = store.cancel(job.id)
+    assert canceled.status is JobStatus.CANCELED
+    assert canceled.error is not None
+    assert canceled.error["type"] == "urn:distilq:problem:canceled"
+    assert canceled.completed_at is not None
+    assert store.queue().queued == 0
+    assert store.cancel(job.id) == canceled
+
+
+def test_a_running_job_is_canceling_until_its_worker_lets_go(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask())
+    worker.start(job.id)
+    for _ in range(2):
+        assert store.cancel(job.id).status is JobStatus.CANCELING
+    worker.stop(job.id)
+    assert store.get(job.id).status is JobStatus.CANCELED
+
+
+def test_a_result_that_comes_before_the_cancel_is_kept(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask())
+    worker.start(job.id)
+    store.cancel(job.id)
+    worker.finish(job.id, outcome())
+    assert store.cancel(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_a_finished_job_cannot_be_canceled(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask())
+    worker.finish(job.id, outcome())
+    assert store.cancel(job.id) == store.get(job.id)
+    assert store.get(job.id).status is JobStatus.SUCCEEDED
+
+
+def test_a_job_not_started_in_time_expires(store: Jobs) -> None:
+    job = store.submit(ask(start_within_s=0.01))
+    time.sleep(0.05)
+    expired = store.get(job.id)
+    assert expired.status is JobStatus.EXPIRED
+    assert expired.started_at is None
+    assert expired.error is not None
+    assert expired.error["type"] == "urn:distilq:problem:start_deadline_passed"
+    assert store.queue().queued == 0
+
+
+def test_a_text_is_gone_after_its_time_to_live(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask(result_ttl_s=1))
+    worker.finish(job.id, outcome())
+    time.sleep(1.1)
+    with pytest.raises(JobGone) as gone:
+        store.get(job.id)
+    assert gone.value.members["expired_at"]
+    assert store.get_many([job.id]) == ["gone"]
+    assert store.page(None, 10, None).jobs == []
+
+
+def test_a_deleted_job_is_gone_for_every_method(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask())
+    worker.finish(job.id, outcome())
+    store.delete(job.id)
+    for method in (store.get, store.cancel, store.delete, lambda it: store.wait(it, 1)):
+        with pytest.raises(JobGone):
+            method(job.id)
+    assert store.page(None, 10, None).jobs == []
+
+
+def test_a_live_job_cannot_be_deleted(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask())
+    with pytest.raises(JobNotFinished):
+        store.delete(job.id)
+    worker.start(job.id)
+    with pytest.raises(JobNotFinished):
+        store.delete(job.id)
+    assert store.get(job.id).status is JobStatus.RUNNING
+
+
+def test_many_are_read_in_the_order_asked(store: Jobs, worker: Worker) -> None:
+    first, second = store.submit(ask()), store.submit(ask())
+    worker.start(first.id)
+    worker.finish(second.id, outcome())
+    store.delete(second.id)
+    found = store.get_many([second.id, UNKNOWN, first.id, "no id", first.id])
+    assert found[0] == "gone"
+    assert found[1] == found[3] == "unknown"
+    assert found[2] == found[4] == store.get(first.id)
+    assert store.get_many([]) == []
+
+
+def test_waiting_ends_when_the_job_does(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask())
+    with ThreadPoolExecutor() as threads:
+        waiting = [threads.submit(store.wait, job.id, 60) for _ in range(3)]
+        worker.start(job.id)
+        worker.finish(job.id, outcome())
+        assert [it.result().status for it in waiting] == [JobStatus.SUCCEEDED] * 3
+
+
+@pytest.mark.parametrize("end", ["cancel", "fail"])
+def test_waiting_ends_however_the_job_ends(store: Jobs, worker: Worker, end: str) -> None:
+    job = store.submit(ask())
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(store.wait, job.id, 60)
+        if end == "cancel":
+            store.cancel(job.id)
+        else:
+            worker.start(job.id)
+            worker.fail(job.id, GenerationFailed())
+        assert waiting.result().status.final
+
+
+def test_waiting_lasts_as_long_as_asked_when_the_job_does_not_end(store: Jobs) -> None:
+    job = store.submit(ask())
+    for _ in range(2):
+        began = time.monotonic()
+        assert store.wait(job.id, 0.3).status is JobStatus.QUEUED
+        assert time.monotonic() - began >= 0.3
+
+
+def test_waiting_for_a_finished_job_or_for_no_time_returns_at_once(
+    store: Jobs, worker: Worker
+) -> None:
+    job = store.submit(ask())
+    assert store.wait(job.id, 0).status is JobStatus.QUEUED
+    worker.finish(job.id, outcome())
+    assert store.wait(job.id, 600).status is JobStatus.SUCCEEDED
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_back(store: Jobs) -> None:
+    ids = [store.submit(ask()).id for _ in range(MOST_JOBS)]
+    with pytest.raises(QueueFull) as full:
+        store.submit(ask())
+    assert full.value.members["retry_after_s"] >= 1
+    store.cancel(ids[0])
+    store.submit(ask())
+
+
+def test_a_queue_full_of_tokens_refuses_too(store: Jobs) -> None:
+    store.submit(ask(parameters={"max_new_tokens": 1_024}))
+    with pytest.raises(QueueFull):
+        store.submit(ask(parameters={"max_new_tokens": 1_024}))
+    store.submit(ask(parameters={"max_new_tokens": 10}))
+
+
+def test_a_batch_is_queued_in_its_order(store: Jobs) -> None:
+    ids = store.submit_many([ask(metadata={"i": str(i)}) for i in range(3)])
+    jobs = [job for job in store.get_many(ids) if isinstance(job, Job)]
+    assert [job.metadata["i"] for job in jobs] == ["0", "1", "2"]
+    assert [job.queue.position for job in jobs] == [1, 2, 3]
+    assert {job.status for job in jobs} == {JobStatus.QUEUED}
+
+
+def test_a_batch_over_the_cap_leaves_nothing_behind(store: Jobs) -> None:
+    store.submit(ask())
+    with pytest.raises(QueueFull):
+        store.submit_many([ask()] * MOST_JOBS)
+    assert store.queue().queued == 1
+    assert len(store.page(None, 200, None).jobs) == 1
+    store.submit_many([ask()] * (MOST_JOBS - 1))
+
+
+def test_pages_are_newest_first_and_complete(store: Jobs) -> None:
+    ids = [*store.submit_many([ask()] * 4), *(store.submit(ask()).id for _ in range(3))]
+    seen: list[str] = []
+    page = store.page(None, 3, None)
+    while True:
+        seen += [job.id for job in page.jobs]
+        if page.next is None:
+            break
+        page = store.page(None, 3, page.next)
+    assert seen == ids[::-1]
+
+
+def test_a_page_of_one_status_has_no_other(store: Jobs, worker: Worker) -> None:
+    first = store.submit(ask())
+    worker.finish(first.id, outcome())
+    second = store.submit(ask())
+    assert [job.id for job in store.page(JobStatus.SUCCEEDED, 10, None).jobs] == [first.id]
+    assert [job.id for job in store.page(JobStatus.QUEUED, 10, None).jobs] == [second.id]
+    assert store.page(JobStatus.FAILED, 10, None).jobs == []
+
+
+@pytest.mark.parametrize("cursor", ["", "@", "next", " 1", "-1", "é", "f" * 5_000, "1 2", "nan"])
+def test_a_cursor_that_is_none_is_refused(store: Jobs, cursor: str) -> None:
+    with pytest.raises(InvalidParameters) as refused:
+        store.page(None, 10, cursor)
+    assert refused.value.members["errors"][0]["parameter"] == "cursor"
+
+
+def test_the_queue_is_counted(store: Jobs, worker: Worker) -> None:
+    request = ask(priority=Priority.BULK)
+    first = store.submit(request)
+    worker.start(first.id)
+    store.submit(request)
+    queue = store.queue()
+    assert (queue.model, queue.queued, queue.running) == (MODEL, 1, 1)
+    assert queue.queued_tokens == request.cost
+    assert {name: level.jobs for name, level in queue.priorities.items()} == {
+        "interactive": 0,
+        "normal": 0,
+        "bulk": 1,
+    }
+    assert queue.priorities["bulk"].oldest_age_s is not None
+    assert queue.priorities["normal"].oldest_age_s is None
+    assert queue.workers == 0
+    assert store.workers() == []
+
+
+def test_a_store_out_of_reach_says_so_whatever_is_asked(dead_store: Jobs) -> None:
+    store = dead_store
+    calls: list[Callable[[], object]] = [
+        store.ping,
+        store.queue,
+        store.workers,
+        lambda: store.submit(ask()),
+        lambda: store.submit_many([ask()]),
+        lambda: store.get(UNKNOWN),
+        lambda: store.get_many([UNKNOWN]),
+        lambda: store.wait(UNKNOWN, 1),
+        lambda: store.cancel(UNKNOWN),
+        lambda: store.delete(UNKNOWN),
+        lambda: store.page(None, 10, None),
+    ]
+    for call in calls:
+        with pytest.raises(StoreUnavailable):
+            call()

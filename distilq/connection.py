@@ -14,6 +14,9 @@ RedisClient: TypeAlias = Any
 #: Seconds without an answer after which Redis counts as gone; the default waits for ever.
 TIMEOUT_S, CONNECT_TIMEOUT_S = 5, 2
 
+#: One per thread that talks at the same moment; more than any process here has.
+MAX_CONNECTIONS = 2_048
+
 
 def connect(url: str) -> RedisClient:
     """A client that answers in bytes and tries a broken connection once more.
@@ -26,5 +29,6 @@ def connect(url: str) -> RedisClient:
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_keepalive=True,
         health_check_interval=15,
+        max_connections=MAX_CONNECTIONS,
         retry=Retry(NoBackoff(), 1),
     )

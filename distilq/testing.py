@@ -126,7 +126,7 @@ class MemoryStore:
     def get(self, job_id: str) -> Job:
         self.ping()
         with self._changed:
-            job = self._record(job_id).job
+            job = self._on_time(self._record(job_id))
             place = QueuePlace(priority=job.queue.priority, position=self._position(job))
             return job.model_copy(update={"queue": place})
 
@@ -255,6 +255,15 @@ class MemoryStore:
             raise JobNotFound(f"no job has the id {job_id}")
         raise JobGone(f"the text of job {job_id} is gone", expired_at=gone_at.isoformat())
 
+    def _on_time(self, record: _Record) -> Job:
+        """The job, expired if it should have been started by now."""
+        within_s, job = record.request.start_within_s, record.job
+        if within_s is None or job.status is not JobStatus.QUEUED:
+            return job
+        if self.clock() > job.created_at + timedelta(seconds=within_s):
+            self._close(record, JobStatus.EXPIRED, error=StartedTooLate().problem())
+        return record.job
+
     def _get_or_word(self, job_id: str) -> Job | str:
         try:
             return self.get(job_id)
@@ -266,18 +275,23 @@ class MemoryStore:
     def _change(self, job_id: str, **changes: Any) -> Job:
         with self._changed:
             job = self.get(job_id)
-            if job.status.final:
-                raise RuntimeError("a final state never changes")
             self._records[job_id].job = job.model_copy(update=changes)
             self._changed.notify_all()
         return self.get(job_id)
 
     def _end(self, job_id: str, status: JobStatus, **changes: Any) -> Job:
+        with self._changed:
+            if self.get(job_id).status.final:
+                raise RuntimeError("a final state never changes")
+            self._close(self._records[job_id], status, **changes)
+        return self.get(job_id)
+
+    def _close(self, record: _Record, status: JobStatus, **changes: Any) -> None:
         now = self.clock()
-        ttl = timedelta(seconds=self._records[job_id].request.result_ttl_s)
-        return self._change(
-            job_id, status=status, completed_at=now, expires_at=now + ttl, **changes
-        )
+        ttl = timedelta(seconds=record.request.result_ttl_s)
+        times = {"completed_at": now, "expires_at": now + ttl}
+        record.job = record.job.model_copy(update={"status": status, **times, **changes})
+        self._changed.notify_all()
 
     def _echo(self, job_id: str) -> Outcome:
         request = self._records[job_id].request

@@ -20,7 +20,9 @@ class WorkerFace:
         self._started_at = datetime.now(timezone.utc)
         info = engine.model.info
         #: Goes into every job record that this worker finishes.
-        self.served_by = {"revision": info.revision or "", "precision": info.precision}
+        self.served_by = {"precision": info.precision}
+        if info.revision is not None:
+            self.served_by["revision"] = info.revision
 
     def state(self) -> WorkerState:
         info, stats = self._engine.model.info, self._engine.stats

@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +34,12 @@ DEADLINE_S = 30
 JSON = {"Content-Type": "application/json"}
 
 
-@pytest.fixture(scope="module")
-def server(redis_url: str) -> Iterator[tuple[int, psutil.Process]]:
-    """The port and the process of a gunicorn that runs as in production."""
+@contextmanager
+def serving(redis_url: str) -> Iterator[tuple[int, psutil.Process]]:
+    """A gunicorn as in production: its port, and the process that serves.
+
+    At the end it must stop by itself, and cleanly.
+    """
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app"]
     environment = {
@@ -55,16 +60,21 @@ def server(redis_url: str) -> Iterator[tuple[int, psutil.Process]]:
         assert process.wait(DEADLINE_S) == 0
 
 
-@pytest.fixture
-def port(server: tuple[int, psutil.Process]) -> int:
-    return server[0]
+def client_of(port: int) -> httpx.Client:
+    limits = httpx.Limits(max_connections=None)
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=DEADLINE_S)
+
+
+@pytest.fixture(scope="module")
+def port(redis_url: str) -> Iterator[int]:
+    """The port of a server that the tests of this file share."""
+    with serving(redis_url) as (port, _):
+        yield port
 
 
 @pytest.fixture
 def client(port: int, redis_client: Any) -> Iterator[httpx.Client]:
-    base_url = f"http://127.0.0.1:{port}"
-    limits = httpx.Limits(max_connections=None)
-    with httpx.Client(base_url=base_url, limits=limits, timeout=DEADLINE_S) as client:
+    with client_of(port) as client:
         yield client
 
 
@@ -95,6 +105,10 @@ def finish_all(claims: Claims, text: str = "and on") -> None:
 
 def submit(client: httpx.Client) -> str:
     return str(client.post("/v1/jobs", json={"inputs": "Once"}).json()["id"])
+
+
+def poll(client: httpx.Client, job_id: str) -> httpx.Response:
+    return client.get(f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"})
 
 
 def test_a_job_goes_from_submission_to_its_text(client: httpx.Client, claims: Claims) -> None:
@@ -157,21 +171,17 @@ def test_a_body_of_exactly_the_limit_is_taken(client: httpx.Client) -> None:
         assert client.post("/v1/jobs", content=body, headers=JSON).status_code == status
 
 
-def test_others_are_answered_while_thirty_wait(
-    client: httpx.Client, claims: Claims, server: tuple[int, psutil.Process]
-) -> None:
-    job_id = submit(client)
-    with ThreadPoolExecutor(30) as threads:
-        polls = [
-            threads.submit(client.get, f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"})
-            for _ in range(30)
-        ]
-        eventually(lambda: server[1].num_threads() > 30)
-        for path in ("/livez", "/v1/queue", f"/v1/jobs/{job_id}"):
-            assert client.get(path).status_code == 200
-        assert not any(poll.done() for poll in polls)
-        finish_all(claims)
-        answered = [poll.result() for poll in polls]
+def test_others_are_answered_while_thirty_wait(redis_url: str, claims: Claims) -> None:
+    with serving(redis_url) as (port, process), client_of(port) as client:
+        job_id = submit(client)
+        with ThreadPoolExecutor(30) as threads:
+            polls = [threads.submit(poll, client, job_id) for _ in range(30)]
+            eventually(lambda: process.num_threads() > 30)  # one thread per request, none to spare
+            for path in ("/livez", "/v1/queue", f"/v1/jobs/{job_id}"):
+                assert client.get(path).status_code == 200
+            assert not any(it.done() for it in polls)
+            finish_all(claims)
+            answered = [it.result() for it in polls]
     assert {it.json()["status"] for it in answered} == {"succeeded"}
     assert {it.headers["Preference-Applied"] for it in answered} == {"wait=30"}
 
@@ -180,17 +190,15 @@ def test_more_long_polls_than_may_wait_leave_the_api_responsive(
     client: httpx.Client, claims: Claims
 ) -> None:
     job_id = submit(client)
+    may_wait = THREADS * 3 // 4
     with ThreadPoolExecutor(2 * THREADS) as threads:
-        polls = [
-            threads.submit(client.get, f"/v1/jobs/{job_id}", headers={"Prefer": "wait=30"})
-            for _ in range(2 * THREADS)
-        ]
-        eventually(lambda: sum(poll.done() for poll in polls) >= THREADS)
+        polls = [threads.submit(poll, client, job_id) for _ in range(2 * THREADS)]
+        eventually(lambda: sum(it.done() for it in polls) == 2 * THREADS - may_wait)
         assert client.get("/livez").status_code == 200
         finish_all(claims)
-        answered = [poll.result() for poll in polls]
+        answered = [it.result() for it in polls]
     waited = [it for it in answered if "Preference-Applied" in it.headers]
-    assert len(waited) == THREADS * 3 // 4
+    assert len(waited) == may_wait
     assert {it.json()["status"] for it in waited} == {"succeeded"}
 
 
@@ -233,3 +241,17 @@ def test_a_large_batch_is_taken_at_once(client: httpx.Client) -> None:
     found = client.post("/v1/jobs:status", json={"ids": [ref["id"] for ref in refs]}).json()
     assert [job["id"] for job in found["jobs"]] == [ref["id"] for ref in refs]
     assert {job["status"] for job in found["jobs"]} == {"queued"}
+
+
+def test_a_stop_answers_those_who_wait(redis_url: str, redis_client: Any) -> None:
+    body = {"inputs": "a"}
+    with ThreadPoolExecutor() as threads:
+        with serving(redis_url) as (port, _):
+            url = f"http://127.0.0.1:{port}"
+            patient = partial(httpx.post, json=body, headers={"Prefer": "wait=60"}, timeout=60)
+            submitted = threads.submit(patient, f"{url}/v1/jobs")
+            scored = threads.submit(patient, f"{url}/score")
+            eventually(lambda: len(httpx.get(f"{url}/v1/jobs").json()["jobs"]) == 2)
+        assert submitted.result().status_code == 202
+        assert submitted.result().json()["status"] == "queued"
+        assert scored.result().json()["type"] == "urn:distilq:problem:not_finished_in_time"

@@ -1,0 +1,51 @@
+"""Jobs and other models -> responses."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+from flask import Response, request
+from pydantic import BaseModel
+
+from distilq.jobs import Job
+
+from .schemas import GeneratedText, Texts
+
+#: Seconds between two looks at a job that is not finished: at least and at most.
+POLL_S = (1, 30)
+
+
+def as_json(model: BaseModel, status: int = 200) -> Response:
+    return Response(model.model_dump_json() + "\n", status, content_type="application/json")
+
+
+def as_job(job: Job, status: int = 200) -> Response:
+    """The job object, with Retry-After while it is not final."""
+    response = as_json(job, status)
+    if not job.status.final:
+        least, most = POLL_S
+        response.headers["Retry-After"] = str(
+            min(max(math.ceil(job.queue.eta_s or 0), least), most)
+        )
+    return response
+
+
+def unless_known(response: Response) -> Response:
+    """Give it an ETag; 304 if the client has just this already."""
+    digest = hashlib.sha256(response.get_data()).hexdigest()[:32]
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.set_etag(digest)
+    response.make_conditional(request)  # in place
+    return response
+
+
+def as_texts(job: Job) -> Response:
+    """The model card's answer: nothing but the texts."""
+    texts = [
+        [GeneratedText(generated_text=sequence.generated_text) for sequence in sequences]
+        for sequences in job.result or []
+    ]
+    response = as_json(Texts(texts))
+    response.headers["X-Job-Id"] = job.id
+    return response

@@ -1,0 +1,67 @@
+"""Request bodies and query strings -> the models of `distilq.jobs`."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from flask import request
+from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from distilq.errors import InvalidParameters, PayloadTooLarge, UnsupportedMediaType
+
+from .invalid import body_error, query_error
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse_body(model: type[Model], max_bytes: int) -> Model:
+    """The JSON body as a `model`."""
+    _require_json()
+    try:
+        return model.model_validate_json(_raw_body(max_bytes))
+    except ValidationError as error:
+        raise body_error(error) from None
+
+
+def parse_query(model: type[Model]) -> Model:
+    """The query string as a `model`; a parameter given twice is an error."""
+    given = request.args.to_dict(flat=False)
+    twice = [name for name, values in given.items() if len(values) > 1]
+    if twice:
+        entries = [
+            {"parameter": name, "code": "conflict", "detail": "is given twice"} for name in twice
+        ]
+        raise InvalidParameters(errors=entries)
+    try:
+        return model.model_validate({name: values[0] for name, values in given.items()})
+    except ValidationError as error:
+        raise query_error(error) from None
+
+
+def refuse_idempotency_key() -> None:
+    """To ignore the header would promise what is not kept."""
+    if "Idempotency-Key" in request.headers:
+        detail = "Idempotency-Key is not offered yet"
+        entry = {"header": "Idempotency-Key", "code": "not_offered", "detail": detail}
+        raise InvalidParameters(detail, errors=[entry])
+
+
+def _require_json() -> None:
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    if request.mimetype != "application/json" or charset not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType("send Content-Type: application/json, in UTF-8")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("send the body without Content-Encoding")
+
+
+def _raw_body(max_bytes: int) -> bytes:
+    # One more than allowed: Werkzeug cuts a chunked body at its limit without a word.
+    request.max_content_length = max_bytes + 1
+    try:
+        body = request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        body = None
+    if body is None or len(body) > max_bytes:
+        raise PayloadTooLarge(f"at most {max_bytes} bytes", max_bytes=max_bytes)
+    return body

@@ -1,0 +1,48 @@
+"""What every view needs of its application: the store, the settings, the request's id."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from threading import BoundedSemaphore
+from typing import cast
+
+from flask import Flask, current_app, g, request
+
+from distilq.settings import Settings
+from distilq.store import Jobs
+
+VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
+
+
+def install(app: Flask, settings: Settings, store: Jobs) -> None:
+    app.extensions["distilq.settings"] = settings
+    app.extensions["distilq.store"] = store
+    app.extensions["distilq.stopping"] = lambda: False  # a server that knows puts its own here
+    # A quarter of the threads never waits, so that the API answers however many long polls it has.
+    app.extensions["distilq.slots"] = BoundedSemaphore(max(1, settings.api_threads * 3 // 4))
+
+
+def store() -> Jobs:
+    return cast(Jobs, current_app.extensions["distilq.store"])
+
+
+def settings() -> Settings:
+    return cast(Settings, current_app.extensions["distilq.settings"])
+
+
+def waiting_slots() -> BoundedSemaphore:
+    return cast(BoundedSemaphore, current_app.extensions["distilq.slots"])
+
+
+def stopping() -> bool:
+    """Whether the server has been told to stop, so that nobody should be kept waiting."""
+    return cast(bool, current_app.extensions["distilq.stopping"]())
+
+
+def request_id() -> str:
+    """The client's X-Request-Id where it is usable, else a new one."""
+    if "request_id" not in g:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if VISIBLE_ASCII.fullmatch(given) else secrets.token_hex(16)
+    return cast(str, g.request_id)

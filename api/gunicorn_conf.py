@@ -1,0 +1,38 @@
+"""How gunicorn serves the API: `gunicorn -c python:distilq.api.gunicorn_conf distilq.api.wsgi:app`.
+
+Threads rather than an event loop: most requests take well under a millisecond, and those that wait
+(long polls, /score) sleep on an event without holding a Redis connection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distilq.settings import Settings
+
+_settings = Settings.from_env()
+
+worker_class = "gthread"
+workers = _settings.api_processes
+threads = _settings.api_threads
+
+#: Seconds; clients that poll keep their connection between two polls.
+keepalive = 75
+#: Seconds without a sign of life from a process. Its main thread gives that sign whatever the
+#: requests do, so this does not limit a long poll; it is longer than one all the same.
+timeout = _settings.max_wait_s + 30
+#: Seconds that requests under way get at a stop, of the 8 that `distilq up` gives. Those that wait
+#: for a job are answered within one, see `post_worker_init`.
+graceful_timeout = 7
+
+#: One line per request would cost more than most requests; metrics count them instead.
+accesslog = None
+errorlog = "-"
+loglevel = "info"
+#: No socket file in a home directory that may not be writable.
+control_socket_disable = True
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let requests that wait see that their process has been told to stop."""
+    worker.wsgi.extensions["distilq.stopping"] = lambda: not worker.alive

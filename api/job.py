@@ -1,0 +1,66 @@
+"""/v1/jobs/{id}: follow one job, fetch its texts, cancel it, forget it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response
+
+from distilq.errors import JobAlreadyFinished, JobNotFinished, JobNotFound, JobNotSucceeded
+from distilq.jobs import ID_PATTERN, Job, JobStatus
+
+from .answers import as_job, as_texts, unless_known
+from .context import store
+from .prefer import note_applied
+from .waiting import wait_as_preferred
+
+blueprint = Blueprint("job", __name__, url_prefix="/v1/jobs/<job_id>")
+
+
+@blueprint.url_value_preprocessor
+def _refuse_other_ids(_: str | None, values: dict[str, Any] | None) -> None:
+    if values is not None and not ID_PATTERN.fullmatch(values["job_id"]):
+        raise JobNotFound("an id is 32 lower-case hexadecimal digits")
+
+
+@blueprint.get("")
+def get(job_id: str) -> Response:
+    job, waited_s = wait_as_preferred(store().get(job_id))
+    return note_applied(unless_known(as_job(job)), waited_s)
+
+
+@blueprint.get("/result")
+def result(job_id: str) -> Response:
+    job = store().get(job_id)
+    if not job.status.final:
+        raise JobNotFinished(f"it is {job.status.value}", **_facts(job))
+    if job.status is not JobStatus.SUCCEEDED:
+        raise JobNotSucceeded(f"it {_ended(job)}", **_facts(job), error=job.error)
+    return as_texts(job)
+
+
+@blueprint.post("/cancel")
+def cancel(job_id: str) -> Response:
+    job = store().cancel(job_id)
+    if job.status is JobStatus.CANCELED:
+        return as_job(job)
+    if job.status.final:
+        raise JobAlreadyFinished(f"it {_ended(job)}", **_facts(job))
+    return as_job(job, 202)
+
+
+@blueprint.delete("")
+def delete(job_id: str) -> Response:
+    store().delete(job_id)
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response
+
+
+def _facts(job: Job) -> dict[str, str]:
+    return {"job_id": job.id, "job_status": job.status.value}
+
+
+def _ended(job: Job) -> str:
+    was = "was " if job.status is JobStatus.CANCELED else ""
+    return was + job.status.value

@@ -1,0 +1,149 @@
+"""The OpenAPI document, made from the models that validate and the table of operations."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import chain
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from distilq.errors import DistilqError, JobNotFinished, Unavailable
+from distilq.jobs import ID_PATTERN
+
+from .operations import OPERATIONS, Operation, Reply
+from .problems import PROBLEM_JSON
+from .schemas import Problem
+from .status import MODEL_CARD, version
+
+Json = dict[str, Any]
+
+REF = "#/components/schemas/{model}"
+
+#: Name -> (type, description).
+REQUEST_HEADERS = {
+    "X-Request-Id": ("string", "1 to 128 visible ASCII characters; given back, and in every log"),
+    "Prefer": ("string", "RFC 7240; `wait=N`: seconds to wait for the job to finish"),
+    "If-None-Match": ("string", "the ETag that you have"),
+    "Idempotency-Key": ("string", "not offered yet: a request that has it is refused with 422"),
+}
+RESPONSE_HEADERS = {
+    "X-Request-Id": ("string", "the request's id; problems have it in `instance`"),
+    "X-Job-Id": ("string", "the job that made this answer"),
+    "Location": ("string", "the job's address"),
+    "Retry-After": ("integer", "seconds after which to look again"),
+    "Preference-Applied": ("string", "what was made of Prefer, e.g. `wait=10`"),
+    "Vary": ("string", "Prefer"),
+    "ETag": ("string", "changes when the answer does"),
+}
+
+
+@cache
+def document() -> Json:
+    """The document; made once per process."""
+    paths: dict[str, Json] = {}
+    for (method, path), operation in OPERATIONS.items():
+        paths.setdefault(path, _path_item(path))[method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "distilq",
+            "version": version(),
+            "summary": "DistilGPT2 text generation as durable jobs",
+            "description": "\n\n".join(MODEL_CARD.warnings),
+            "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _path_item(path: str) -> Json:
+    parameters = [_header("X-Request-Id")]
+    if "{job_id}" in path:
+        schema = {"type": "string", "pattern": f"^{ID_PATTERN.pattern}$"}
+        parameters.append({"name": "job_id", "in": "path", "required": True, "schema": schema})
+    return {"parameters": parameters}
+
+
+def _operation(operation: Operation) -> Json:
+    found: Json = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "parameters": [_header(name) for name in operation.headers] + _query(operation.query),
+        "responses": _responses(operation),
+    }
+    if operation.body is not None:
+        found["requestBody"] = {"required": True, "content": _json(operation.body)}
+    return found
+
+
+def _header(name: str) -> Json:
+    kind, description = REQUEST_HEADERS[name]
+    return {"name": name, "in": "header", "description": description, "schema": {"type": kind}}
+
+
+def _query(model: type[BaseModel] | None) -> list[Json]:
+    if model is None:
+        return []
+    properties = model.model_json_schema(ref_template=REF)["properties"]
+    return [{"name": name, "in": "query", "schema": it} for name, it in properties.items()]
+
+
+def _responses(operation: Operation) -> Json:
+    problems: dict[int, list[type[DistilqError]]] = {}
+    known: tuple[type[DistilqError], ...] = (*operation.problems, DistilqError)
+    for error in known:
+        problems.setdefault(error.status, []).append(error)
+    return {str(status): _reply(reply) for status, reply in operation.replies.items()} | {
+        str(status): _problem(errors) for status, errors in sorted(problems.items())
+    }
+
+
+def _reply(reply: Reply) -> Json:
+    found: Json = {"description": reply.description, "headers": _headers(*reply.headers)}
+    if reply.model is not None:
+        found["content"] = _json(reply.model)
+    elif reply.media_type != "application/json":
+        found["content"] = {reply.media_type: {"schema": {"type": "string"}}}
+    return found
+
+
+def _problem(errors: list[type[DistilqError]]) -> Json:
+    retry = any(issubclass(error, (Unavailable, JobNotFinished)) for error in errors)
+    return {
+        "description": "; ".join(f"`{error.code}`: {error.title}" for error in errors),
+        "headers": _headers("X-Job-Id", *(["Retry-After"] if retry else [])),
+        "content": {PROBLEM_JSON: {"schema": _ref(Problem)}},
+    }
+
+
+def _headers(*names: str) -> Json:
+    return {
+        name: {"description": description, "schema": {"type": kind}}
+        for name, (kind, description) in RESPONSE_HEADERS.items()
+        if name in names or name == "X-Request-Id"
+    }
+
+
+def _json(model: type[BaseModel]) -> Json:
+    return {"application/json": {"schema": _ref(model)}}
+
+
+def _ref(model: type[BaseModel]) -> Json:
+    return {"$ref": REF.format(model=model.__name__)}
+
+
+def _schemas() -> Json:
+    asked = {operation.body for operation in OPERATIONS.values()} - {None}
+    replies = chain.from_iterable(operation.replies.values() for operation in OPERATIONS.values())
+    answered = {reply.model for reply in replies} - {None} | {Problem}
+    modes: tuple[tuple[set[type[BaseModel] | None], JsonSchemaMode], ...] = (
+        (asked, "validation"),
+        (answered, "serialization"),
+    )
+    models = [(model, mode) for group, mode in modes for model in group if model is not None]
+    models.sort(key=lambda pair: pair[0].__name__)
+    schemas: Json = models_json_schema(models, ref_template=REF)[1]["$defs"]
+    return schemas

@@ -1,0 +1,158 @@
+"""What every route takes and answers: the table from which the OpenAPI document is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from distilq import errors as e
+from distilq.cluster import JobPage, QueueState
+from distilq.jobs import BatchRequest, Job, JobRequest, ScoreRequest, StatusRequest
+
+from . import schemas
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A successful response; `headers` are names of `openapi.RESPONSE_HEADERS`."""
+
+    description: str
+    model: type[BaseModel] | None = None
+    headers: tuple[str, ...] = ()
+    media_type: str = "application/json"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path; `headers` are names of `openapi.REQUEST_HEADERS`."""
+
+    name: str
+    summary: str
+    replies: dict[int, Reply]
+    problems: tuple[type[e.DistilqError], ...] = ()
+    headers: tuple[str, ...] = ()
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+
+
+STORE = (e.StoreUnavailable,)
+BODY = (e.MalformedJson, e.PayloadTooLarge, e.UnsupportedMediaType, e.InvalidParameters)
+SUBMIT = (*BODY, e.QueueFull, *STORE)
+JOB = (e.JobNotFound, e.JobGone, *STORE)
+JOB_ERRORS = (
+    *(e.PromptTooLong, e.JobTooLarge, e.InvalidToken, e.Canceled),
+    *(e.Poisoned, e.GenerationFailed, e.TimedOut, e.StartedTooLate, e.NotFinishedInTime),
+)
+WAITED = ("Preference-Applied", "Vary")
+
+OPERATIONS: dict[tuple[str, str], Operation] = {
+    ("post", "/v1/jobs"): Operation(
+        "submitJob",
+        "Submit a job",
+        {
+            200: Reply("Finished within `Prefer: wait`", Job, ("Location", *WAITED)),
+            202: Reply("Accepted", Job, ("Location", "Retry-After", *WAITED)),
+        },
+        SUBMIT,
+        headers=("Prefer", "Idempotency-Key"),
+        body=JobRequest,
+    ),
+    ("get", "/v1/jobs"): Operation(
+        "listJobs",
+        "List jobs, newest first",
+        {200: Reply("A page of jobs", JobPage)},
+        (e.InvalidParameters, *STORE),
+        query=schemas.JobsQuery,
+    ),
+    ("post", "/v1/jobs:batch"): Operation(
+        "submitBatch",
+        "Submit many jobs, all or none",
+        {202: Reply("Accepted", schemas.BatchAccepted)},
+        SUBMIT,
+        headers=("Idempotency-Key",),
+        body=BatchRequest,
+    ),
+    ("post", "/v1/jobs:status"): Operation(
+        "getJobs",
+        "Look at many jobs at once",
+        {200: Reply("One entry per id, in the order of the request", schemas.Statuses)},
+        (*BODY, *STORE),
+        body=StatusRequest,
+    ),
+    ("get", "/v1/jobs/{job_id}"): Operation(
+        "getJob",
+        "Look at a job, or wait for it",
+        {
+            200: Reply("The job", Job, ("ETag", "Retry-After", *WAITED)),
+            304: Reply("The job is as you know it", headers=("ETag", "Retry-After", *WAITED)),
+        },
+        JOB,
+        headers=("Prefer", "If-None-Match"),
+    ),
+    ("delete", "/v1/jobs/{job_id}"): Operation(
+        "deleteJob",
+        "Forget a finished job's text",
+        {204: Reply("Forgotten")},
+        (*JOB, e.JobNotFinished),
+    ),
+    ("get", "/v1/jobs/{job_id}/result"): Operation(
+        "getResult",
+        "Fetch the bare texts of a succeeded job",
+        {200: Reply("Per input the texts generated for it", schemas.Texts, ("X-Job-Id",))},
+        (*JOB, e.JobNotFinished, e.JobNotSucceeded),
+    ),
+    ("post", "/v1/jobs/{job_id}/cancel"): Operation(
+        "cancelJob",
+        "Cancel a job; canceling it again is no error",
+        {
+            200: Reply("It is canceled", Job),
+            202: Reply("It was running, and will stop within a few steps", Job, ("Retry-After",)),
+        },
+        (*JOB, e.JobAlreadyFinished),
+    ),
+    ("post", "/score"): Operation(
+        "score",
+        "Generate texts and wait for them: the model card's contract",
+        {200: Reply("Per input the texts", schemas.Texts, ("X-Job-Id", *WAITED))},
+        (*SUBMIT, e.TooManyWaiting, *JOB_ERRORS),
+        headers=("Prefer", "Idempotency-Key"),
+        body=ScoreRequest,
+    ),
+    ("get", "/v1/info"): Operation(
+        "getInfo",
+        "Version, model, limits, and the model card in short",
+        {200: Reply("About this service", schemas.Info)},
+        STORE,
+    ),
+    ("get", "/v1/queue"): Operation(
+        "getQueue", "How much is queued", {200: Reply("The queue", QueueState)}, STORE
+    ),
+    ("get", "/v1/workers"): Operation(
+        "getWorkers", "Who is working", {200: Reply("Live workers", schemas.Workers)}, STORE
+    ),
+    ("get", "/livez"): Operation(
+        "isAlive", "Is this process alive", {200: Reply("It is", schemas.Health)}
+    ),
+    ("get", "/readyz"): Operation(
+        "isReady",
+        "Would a job be worked on now",
+        {200: Reply("It would", schemas.Health)},
+        (e.NoWorker, *STORE),
+    ),
+    ("get", "/openapi.json"): Operation(
+        "getOpenapi", "This document", {200: Reply("An OpenAPI 3.1 document")}
+    ),
+    ("get", "/"): Operation(
+        "getStartPage", "The start page", {200: Reply("A page", media_type="text/html")}
+    ),
+    ("get", "/style.css"): Operation(
+        "getStyle",
+        "Its style sheet",
+        {
+            200: Reply("A style sheet", headers=("ETag",), media_type="text/css"),
+            304: Reply("It is as you know it", headers=("ETag",)),
+        },
+        headers=("If-None-Match",),
+    ),
+}

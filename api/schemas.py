@@ -1,0 +1,130 @@
+"""The shapes that only HTTP knows; those of a job are in `distilq.jobs`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
+
+from distilq.cluster import WorkerState
+from distilq.jobs import Job, JobStatus
+
+
+class JobsQuery(BaseModel):
+    """The query string of GET /v1/jobs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: JobStatus | None = Field(None, description="only jobs with this status")
+    limit: int = Field(50, ge=1, le=200, description="jobs on the page")
+    cursor: str | None = Field(None, description="`next` of the page before")
+
+
+class GeneratedText(BaseModel):
+    generated_text: str
+
+
+class Texts(RootModel[list[list[GeneratedText]]]):
+    """Per input the texts generated for it."""
+
+
+class JobRef(BaseModel):
+    id: str
+    status: JobStatus
+
+
+class BatchAccepted(BaseModel):
+    """The jobs of a batch, in the order of the request."""
+
+    jobs: list[JobRef]
+
+
+class MissingJob(BaseModel):
+    """An id that has no job, or no longer has one."""
+
+    id: str
+    status: Literal["unknown", "gone"]
+
+
+class Statuses(BaseModel):
+    """One entry per id, in the order of the request."""
+
+    jobs: list[Job | MissingJob]
+
+
+class Workers(BaseModel):
+    workers: list[WorkerState]
+
+
+class Limits(BaseModel):
+    """What a request may ask for at most."""
+
+    max_body_bytes: int
+    max_batch_body_bytes: int
+    max_wait_s: int
+    max_inputs: int
+    max_input_chars: int
+    max_rows: int = Field(description="inputs times sequences per input")
+    max_new_tokens: int
+    max_batch_jobs: int
+    max_status_ids: int
+    max_queued_jobs: int
+    max_queued_tokens: int
+
+
+class ServedModel(BaseModel):
+    """A model that at least one live worker holds."""
+
+    model: str
+    source: str
+    revision: str | None
+    precision: str
+    workers: int
+
+
+class ModelCard(BaseModel):
+    """What the makers of DistilGPT2 say of it, in short."""
+
+    model: str
+    license: str
+    url: str
+    warnings: list[str]
+
+
+class Info(BaseModel):
+    version: str
+    model: str = Field(description="the model this service was set up for")
+    serving: list[ServedModel] = Field(description="empty while no worker is alive")
+    limits: Limits
+    model_card: ModelCard
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field; it has a pointer, a parameter or a header."""
+
+    pointer: str | None = Field(None, description="JSON pointer into the body")
+    parameter: str | None = Field(None, description="name of a query parameter")
+    header: str | None = Field(None, description="name of a header")
+    code: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; further members depend on the type."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    retryable: bool = Field(description="whether the same request may succeed later")
+    instance: str = Field(description="urn:request: and the X-Request-Id")
+    detail: str | None = None
+    errors: list[FieldError] | None = None
+    job_id: str | None = None
+    job_status: JobStatus | None = None
+    error: dict[str, Any] | None = Field(None, description="the job's own error")

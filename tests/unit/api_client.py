@@ -1,0 +1,66 @@
+"""A test client that holds every answer against the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from werkzeug.test import TestResponse
+
+from api.app import create_app
+from api.openapi import document
+from distilq.settings import Settings
+from distilq.testing import MemoryStore
+
+CARD_REQUEST = {
+    "inputs": {"input_string": ["My name is John and I am", "Once upon a time,"]},
+    "parameters": {"min_length": 20, "max_length": 30, "num_return_sequences": 2},
+}
+
+
+def make_client(store: MemoryStore, **settings: Any) -> FlaskClient:
+    app = create_app(Settings(**settings), store)
+    app.test_client_class = CheckedClient
+    return app.test_client()
+
+
+class CheckedClient(FlaskClient):
+    """Fails on a status, a header or a body that the document does not describe."""
+
+    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        response = super().open(*args, **kwargs)
+        check(response)
+        return response
+
+
+def check(response: TestResponse) -> None:
+    operation = _operation(response)
+    if operation is None:
+        assert response.status_code in (200, 404, 405), response.text
+        return
+    described = operation["responses"].get(str(response.status_code))
+    assert described is not None, f"{response.status} is not in the document: {response.text}"
+    for header in ("Location", "Retry-After", "Preference-Applied", "ETag", "X-Job-Id"):
+        assert header not in response.headers or header in described["headers"], header
+    if response.request.method != "HEAD" and "content" in described:
+        _check_body(response, described["content"])
+
+
+def _operation(response: TestResponse) -> dict[str, Any] | None:
+    steps = response.request.path.split("/")
+    for path, methods in document()["paths"].items():
+        template = path.split("/")
+        pairs = list(zip(template, steps, strict=False))
+        if len(template) == len(steps) and all(t in ("{job_id}", s) for t, s in pairs):
+            method = response.request.method.lower()
+            found: dict[str, Any] | None = methods.get("get" if method == "head" else method)
+            return found
+    return None
+
+
+def _check_body(response: TestResponse, content: dict[str, Any]) -> None:
+    assert response.mimetype in content
+    if response.is_json:
+        schema = {"components": document()["components"], **content[response.mimetype]["schema"]}
+        Draft202012Validator(schema).validate(response.get_json())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,12 +10,10 @@ from flask import request
 from distilq.errors import TooManyWaiting, Unavailable
 from distilq.jobs import Job
 
-from .context import stopping, store, waiting_slots
+from . import context
+from .context import store, waiting_slots
 from .hangup import client_is_gone
 from .prefer import seconds_to_wait
-
-#: Seconds of waiting between two looks at the connection.
-SLICE_S = 1.0
 
 
 @contextmanager
@@ -40,14 +37,8 @@ def wait_until_final(job_id: str, limit_s: float) -> Job:
 
     That is when `limit_s` have passed, the client has hung up, or the server stops.
     """
-    ends = time.monotonic() + limit_s
-    while True:
-        left_s = ends - time.monotonic()
-        job = store().wait(job_id, max(0.0, min(left_s, SLICE_S)))
-        if job.status.final or left_s <= SLICE_S:
-            return job
-        if stopping() or client_is_gone(request.environ):
-            return job
+    environ, stopping = request.environ, context.stopping
+    return store().wait(job_id, limit_s, lambda: stopping() or client_is_gone(environ))
 
 
 def wait_as_preferred(job: Job) -> tuple[Job, int | None]:

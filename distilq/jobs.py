@@ -98,7 +98,9 @@ Inputs = Annotated[
     | Annotated[InputStrings, Tag("card")]
     | Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=MAX_INPUTS), Tag("texts")]
     | Annotated[TokenIds, Tag("tokens")]
-    | Annotated[tuple[TokenIds, ...], Field(max_length=MAX_INPUTS), Tag("token_lists")],
+    | Annotated[
+        tuple[TokenIds, ...], Field(min_length=1, max_length=MAX_INPUTS), Tag("token_lists")
+    ],
     Discriminator(_inputs_form),
 ]
 

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     max_queued_jobs: int = Field(200_000, ge=1, description="queued jobs before 503")
     max_queued_tokens: int = Field(200_000_000, ge=1, description="queued tokens before 503")
     api_processes: int = Field(1, ge=1, le=64, description="gunicorn processes")
-    api_threads: int = Field(64, ge=1, le=1024, description="threads per gunicorn process")
+    api_threads: int = Field(256, ge=1, le=1024, description="threads per gunicorn process")
 
     @classmethod
     def from_env(cls) -> Settings:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import islice
+from threading import Event
 from typing import ParamSpec, Protocol, TypeVar
 
 from redis.exceptions import RedisError
@@ -25,8 +26,15 @@ from distilq.waiting import Waiters
 #: Records written per Lua call, so that no call holds Redis for more than a few milliseconds.
 STAGED_PER_CALL = 200
 
+#: Seconds between two questions whether to give up waiting.
+GIVE_UP_S = 1.0
+
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def never() -> bool:
+    return False
 
 
 class Jobs(Protocol):
@@ -49,8 +57,11 @@ class Jobs(Protocol):
     def get_many(self, job_ids: Sequence[str]) -> list[Job | str]:
         """In the order of the ids: the job, or the string "unknown" or "gone"."""
 
-    def wait(self, job_id: str, timeout_s: float) -> Job:
-        """The job once it is final, or as it stands after `timeout_s`. Raises what `get` does."""
+    def wait(self, job_id: str, timeout_s: float, give_up: Callable[[], bool] = never) -> Job:
+        """The job once it is final, or as it stands after `timeout_s` or once `give_up()` is true.
+
+        `give_up` is asked every GIVE_UP_S. Raises what `get` does.
+        """
 
     def cancel(self, job_id: str) -> Job:
         """Cancel it: a queued job is canceled at once, a running one becomes `canceling`.
@@ -82,6 +93,12 @@ def _reaches_redis(method: Callable[P, R]) -> Callable[P, R]:
             raise StoreUnavailable(f"Redis: {error}") from error
 
     return call
+
+
+def _wait(woken: Event, deadline: float, give_up: Callable[[], bool]) -> None:
+    while (left_s := deadline - time.monotonic()) > 0 and not give_up():
+        if woken.wait(min(left_s, GIVE_UP_S)):
+            return
 
 
 class JobStore:
@@ -199,18 +216,18 @@ class JobStore:
         return bool(self._scripts.expire(keys=[keys.job(job_id), self._counters], args=[job_id]))
 
     @_reaches_redis
-    def wait(self, job_id: str, timeout_s: float) -> Job:
+    def wait(self, job_id: str, timeout_s: float, give_up: Callable[[], bool] = never) -> Job:
         deadline = time.monotonic() + timeout_s
         job = self.get(job_id)
         if job.status.final:
             return job
         with self._waiters.listen(job_id) as (channel, woken):
-            while not job.status.final and (left_s := deadline - time.monotonic()) > 0:
+            while not job.status.final and time.monotonic() < deadline and not give_up():
                 woken.clear()
                 # Final before it could be watched: then no message comes, and none is needed.
                 status = self._scripts.watch(keys=[keys.job(job_id)], args=[channel])
                 if status and not JobStatus(status.decode()).final:
-                    woken.wait(left_s)
+                    _wait(woken, deadline, give_up)
                 job = self.get(job_id)
         return job
 

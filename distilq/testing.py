@@ -7,6 +7,7 @@ tests may turn; only `wait` waits for real.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -37,6 +38,7 @@ from distilq.jobs import (
     new_id,
 )
 from distilq.jobs import Sequence as Text
+from distilq.store import GIVE_UP_S, never
 
 #: A worker as its heartbeat would describe it.
 FAKE_WORKER = WorkerState(
@@ -133,11 +135,16 @@ class MemoryStore:
     def get_many(self, job_ids: Sequence[str]) -> list[Job | str]:
         return [self._get_or_word(job_id) for job_id in job_ids]
 
-    def wait(self, job_id: str, timeout_s: float) -> Job:
+    def wait(self, job_id: str, timeout_s: float, give_up: Callable[[], bool] = never) -> Job:
         self.get(job_id)
         self.on_wait(job_id)
+        ends = time.monotonic() + timeout_s
         with self._changed:
-            self._changed.wait_for(lambda: self.get(job_id).status.final, timeout_s)
+            while not self.get(job_id).status.final and not give_up():
+                left_s = ends - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._changed.wait(min(left_s, GIVE_UP_S))
         return self.get(job_id)
 
     def cancel(self, job_id: str) -> Job:

@@ -46,7 +46,7 @@ class RecordBackend(CeleryBackend, SyncBackendMixin):  # type: ignore[misc]  # c
         except (JobNotFound, JobGone):
             return {"status": states.PENDING, "result": None}
 
-    def _store_result(self, task_id: str, result: Any, state: str, **_: Any) -> None:
+    def _store_result(self, task_id: str, result: Any, state: str, *_: Any, **__: Any) -> None:
         """The engine writes results; what Celery adds is the revocation of a job."""
         if state == states.REVOKED:
             self._store.cancel(task_id)

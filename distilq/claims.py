@@ -8,7 +8,7 @@ it, so a worker that was thought dead cannot overwrite a newer result (fencing t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distilq import keys, queue, record
@@ -36,6 +36,11 @@ class Claim:
     message: bytes
     request: bytes
 
+    @property
+    def key(self) -> str:
+        """A name that no other claim has, of the same job neither."""
+        return f"{self.id}.{self.fence}"
+
 
 class Claims:
     """What one worker does to the jobs of one model. Any method may raise redis.RedisError."""
@@ -49,9 +54,12 @@ class Claims:
         self._leases, self._counters = keys.leases(model), keys.counters(model)
         self._wake = keys.wake(model)
 
-    def take(self, rows: int) -> list[Claim]:
-        """Claim queued jobs until they come to at least `rows` rows, or the queues are empty."""
-        names = list(self._queues.values())
+    def take(self, rows: int, queues: Collection[str] | None = None) -> list[Claim]:
+        """Claim queued jobs until they come to at least `rows` rows, or the queues are empty.
+
+        `queues` are the names of those to look at; all of the model's by default.
+        """
+        names = [name for name in self._queues.values() if queues is None or name in queues]
         claimed = self._scripts.claim(
             keys=[self._leases, self._counters, self._wake, keys.dead(self._model), *names],
             args=[self._worker_id, rows, keys.LEASE_S * 1000, keys.VERSION],
@@ -96,8 +104,11 @@ class Claims:
         return {job_id.decode(): why.decode() for job_id, why in stop}
 
     def release(self, claims: Iterable[Claim]) -> None:
-        """Hand jobs back to the front of their queues, unattempted."""
-        args = [x for c in claims for x in (c.id, c.fence, c.queue, c.message)]
+        """Hand jobs back to the front of their queues, in the order of the claims, unattempted.
+
+        One that is being canceled ends canceled instead.
+        """
+        args = [x for c in reversed([*claims]) for x in (c.id, c.fence, c.queue, c.message)]
         self._scripts.release(keys=[self._leases, self._counters, self._wake], args=args)
 
     def sweep(self) -> int:

@@ -101,8 +101,10 @@ class Parameters(Wire):
             raise conflict("do_sample", "must be true for more than one sequence per input")
         if self.best_of is not None and self.best_of < self.num_return_sequences:
             raise conflict("best_of", "must be at least num_return_sequences")
-        if _exceeds(self.min_new_tokens, self.max_new_tokens):
-            raise conflict("min_new_tokens", "must be at most max_new_tokens")
+        if _exceeds(self.min_new_tokens, self._most_new_tokens):
+            raise conflict(
+                "min_new_tokens", f"must be at most max_new_tokens ({self._most_new_tokens})"
+            )
         if _exceeds(self.min_length, self.max_length):
             raise conflict("min_length", "must be at most max_length")
         return self
@@ -113,24 +115,27 @@ class Parameters(Wire):
         return max(self.best_of or 1, self.num_return_sequences)
 
     @property
+    def _most_new_tokens(self) -> int | None:
+        """`max_new_tokens` as it will be resolved; None where max_length says it."""
+        if self.max_new_tokens is None and self.max_length is None:
+            return DEFAULT_NEW_TOKENS
+        return self.max_new_tokens
+
+    @property
     def new_tokens_at_most(self) -> int:
         """Upper bound of the new tokens of one row, before the prompt's length is known."""
-        if self.max_new_tokens is not None:
-            return self.max_new_tokens
-        return (
-            DEFAULT_NEW_TOKENS if self.max_length is None else min(self.max_length, MAX_NEW_TOKENS)
-        )
+        if self._most_new_tokens is not None:
+            return self._most_new_tokens
+        return min(self.max_length or MAX_NEW_TOKENS, MAX_NEW_TOKENS)
 
     def resolved(self) -> Parameters:
         """The same with every default that the engine would choose written down, the seed included.
 
         The seed is drawn here, once, so that every attempt of a job gives the same text.
         """
-        changes: dict[str, Any] = {}
+        changes: dict[str, Any] = {"max_new_tokens": self._most_new_tokens}
         if self.seed is None:
             changes["seed"] = secrets.randbits(DRAWN_SEED_BITS)
-        if self.max_new_tokens is None and self.max_length is None:
-            changes["max_new_tokens"] = DEFAULT_NEW_TOKENS
         return self.model_copy(update=changes)
 
 

@@ -17,6 +17,11 @@ from distilq.cli.redis_binary import find_redis_server
 from distilq.settings import Settings
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The quick ones first, so that what is broken is known soon."""
+    items.sort(key=lambda item: ("integration" in item.path.parts) + 2 * ("e2e" in item.path.parts))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_from_outside() -> None:
     """A DISTILQ_* variable of the developer's shell must not change what is tested."""

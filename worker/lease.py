@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from redis.exceptions import RedisError
 
@@ -36,9 +36,9 @@ class Holdings:
         with self._lock:
             return self._limit - sum(claim.rows for claim in self._held.values())
 
-    def take(self) -> list[Claim]:
-        """Claim as many rows as there is room for."""
-        claimed = self.claims.take(self.free_rows())
+    def take(self, queues: Collection[str] | None = None) -> list[Claim]:
+        """Claim as many rows as there is room for, from these queues."""
+        claimed = self.claims.take(self.free_rows(), queues)
         with self._lock:
             self._held.update((claim.id, claim) for claim in claimed)
         return claimed
@@ -49,6 +49,11 @@ class Holdings:
     def all(self) -> list[Claim]:
         with self._lock:
             return list(self._held.values())
+
+    def hand_back(self, claim: Claim) -> None:
+        """Give up a claim that nobody works on; raises redis.RedisError, and then keeps it."""
+        self.claims.release([claim])
+        self.drop([claim])
 
     def drop(self, claims: Iterable[Claim]) -> None:
         """Let go of these very claims; a newer claim of the same job stays."""
@@ -110,16 +115,18 @@ class Keeper:
             except RedisError as error:
                 self._in_touch_since = time.monotonic()
                 log.warning("leases not renewed: %s", error)
+            except Exception:  # without this thread every lease of this worker would lapse
+                log.exception("leases not renewed")
 
     def _renew(self) -> None:
         done = self._progress()
-        held = {claim: done.get(claim.id, (0, 0)) for claim in self._holdings.all()}
+        held = {claim: done.get(claim.key, (0, 0)) for claim in self._holdings.all()}
         if not held:
             return
-        for job_id, why in self._claims.renew(held).items():
-            claim = self._holdings.get(job_id)
-            if claim is not None:
-                self._stop_job(claim, why)
+        stop = self._claims.renew(held)
+        for claim in held:  # not what Holdings says by now: that may be a newer claim
+            if claim.id in stop:
+                self._stop_job(claim, stop[claim.id])
 
     def _sweep(self, renewed: float) -> None:
         """Not before Redis has answered for one lease period: others could not renew before."""
@@ -133,10 +140,9 @@ class Keeper:
         while not self._stopped.is_set():
             try:
                 job_id = self._claims.next_cancel(TICK_S)
+                claim = self._holdings.get(job_id) if job_id else None
+                if claim is not None:
+                    self._stop_job(claim, "canceling")
             except RedisError as error:
                 log.warning("cancels not heard: %s", error)
                 self._stopped.wait(TICK_S)
-                continue
-            claim = self._holdings.get(job_id) if job_id else None
-            if claim is not None:
-                self._stop_job(claim, "canceling")

@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery.concurrency.base import BasePool
+from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from distilq.claims import Claim
+from distilq.errors import GenerationFailed
 from distilq.jobs import JobRequest, Outcome
 from distilq.settings import Settings
 
 from .engine import Engine
-from .loading import load_engine
 from .lease import Holdings, Keeper
+from .loading import load_engine
 from .state import WorkerFace
 
 log = logging.getLogger("distilq.pool")
@@ -103,21 +105,38 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
             return None
         running = Running(claim, callback, time.monotonic())
         with self._lock:
-            already = job_id in self._running
-            self._running[job_id] = running
+            already = claim.key in self._running
+            self._running[claim.key] = running
         accept_callback(job_id, running.started)
-        if not already:  # else it was lost and claimed again while it runs: same seed, same text
-            self.engine.submit(job_id, JobRequest.model_validate_json(claim.request))
+        if not already:
+            self._submit(claim)
         return running
 
+    def _submit(self, claim: Claim) -> None:
+        try:
+            request = JobRequest.model_validate_json(claim.request)
+        except ValidationError:
+            log.exception("the request of job %s cannot be read", claim.id)
+            problem = GenerationFailed("the worker cannot read the request").problem()
+            self._done.put([(claim.key, Outcome(error=problem))])
+        else:
+            self.engine.submit(claim.key, request)
+
     def terminate_job(self, pid: str, signal: int | None = None) -> None:
-        """`celery control revoke --terminate`: the "pid" of a job is its id."""
-        self.engine.cancel(pid)
+        """Nothing to do here.
+
+        A job that is revoked is canceled through its record (celery_app.RecordBackend). Celery asks
+        this of every other job too when it is told to stop at once; those are handed back.
+        """
 
     def _stop_job(self, claim: Claim, why: str) -> None:
+        with self._lock:
+            delivered = claim.key in self._running
         if why == "lost":
             self.holdings.drop([claim])
-        self.engine.cancel(claim.id)
+        elif not delivered:  # revoked, so that Celery never gave it to `on_apply`
+            self.holdings.hand_back(claim)
+        self.engine.cancel(claim.key)
 
     # The engine thread
 
@@ -137,19 +156,23 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
     # The completer thread
 
     def _complete(self) -> None:
-        while True:
-            done = self._done.get()
-            if not done:
-                return
-            self._finish(done)
+        try:
+            while done := self._done.get():
+                self._finish(done)
+        except BaseException:
+            log.critical("results cannot be written", exc_info=True)
+            os._exit(70)  # as above
 
     def _finish(self, done: Done) -> None:
         with self._lock:
-            finished = [(self._running.pop(job_id), outcome) for job_id, outcome in done]
+            finished = [(self._running[key], outcome) for key, outcome in done]
         outcomes = [(r.claim, outcome) for r, outcome in finished]
         claims, served_by = self.holdings.claims, self.face.served_by
         self._until_redis_answers(lambda: claims.finish(outcomes, served_by))
         self.holdings.drop(r.claim for r, _ in finished)
+        with self._lock:
+            for key, _ in done:
+                del self._running[key]
         if self._hub is not None:
             self._hub.call_soon(self._tell_celery, [r for r, _ in finished])
 
@@ -170,7 +193,14 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
 
     def on_stop(self) -> None:
         """Finish what fits in the drain time and hand the rest back."""
-        deadline = time.monotonic() + self._drain_s
+        self._stop(self._drain_s)
+
+    def on_terminate(self) -> None:
+        """Hand everything back at once."""
+        self._stop(0)
+
+    def _stop(self, drain_s: float) -> None:
+        deadline = time.monotonic() + drain_s
         while self.holdings.all() and time.monotonic() < deadline:
             time.sleep(0.05)
         self._stopping.set()
@@ -179,8 +209,6 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         self._threads[1].join(timeout=FROZEN_S)
         self.keeper.stop()
         self._hand_back()
-
-    on_terminate = on_stop
 
     def _hand_back(self) -> None:
         try:

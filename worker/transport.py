@@ -12,7 +12,7 @@ import inspect
 import json
 import logging
 from queue import Empty
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import kombu.transport.redis as stock
@@ -27,6 +27,9 @@ log = logging.getLogger("distilq.transport")
 #: Seconds a blocking wait lasts; after it the queues are looked at even without a token, so a token
 #: that died with its worker delays a job by no more than this.
 WAIT_S = 1
+
+#: Seconds between two attempts while Redis refuses to write.
+REFUSED_S = 1
 
 #: kombu's private methods that are replaced here, and the parameters they are called with.
 REPLACED = {
@@ -64,6 +67,9 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         self._quick_ack(delivery_tag)
+        claim = self.channel.holdings.get(delivery_tag)
+        if requeue and claim is not None:  # claimed for a consumer that has gone since
+            self.channel.holdings.hand_back(claim)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
         """The sweep does this, see Keeper."""
@@ -98,12 +104,17 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
             return bool(super()._brpop_read(**options))
         try:
             self.client.parse_response(self.client.connection, "BRPOP", **options)
+            self._in_poll = None
+            claimed = self.holdings.take(self.active_queues) if self.consumes_jobs else []
         except self.connection_errors:
             self.client.connection.disconnect()
             raise
+        except self.ResponseError as error:  # a full disk, a failover: Redis answers, and refuses
+            log.warning("no jobs from Redis: %s", error)
+            sleep(REFUSED_S)
+            raise Empty from error
         finally:
             self._in_poll = None
-        claimed = self.holdings.take() if self.consumes_jobs else []
         for claim in claimed:
             self._deliver_claim(claim)
         if not claimed:

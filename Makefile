@@ -1,0 +1,61 @@
+# make run     everything on this machine, in the foreground; ARGS="--port 8123 --model bundled"
+# make test    all checks and all tests
+# Both make the environment in .venv first, with every dependency as pinned in constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check -qq
+PIP_VERSION := 26.3
+PYTEST := $(BIN)/pytest
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: run test install dev format lint types floors unit integration e2e chaos bench clean
+
+run: $(VENV)/run.stamp
+	@exec $(BIN)/distilq up $(ARGS)
+
+test: lint types floors
+	@$(PYTEST) tests
+
+install: $(VENV)/run.stamp ; @:
+dev: $(VENV)/dev.stamp ; @:
+
+$(VENV)/pip.stamp:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("distilq needs Python 3.10 or newer; yours is " + sys.version.split()[0] + ": make PYTHON=...")'
+	@echo "making the environment in $(VENV); the first time takes minutes, torch is large"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install pip==$(PIP_VERSION)
+	@touch $@
+
+$(VENV)/run.stamp: $(VENV)/pip.stamp pyproject.toml constraints.txt
+	@$(PIP) install -c constraints.txt -e '.[all]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	@$(PIP) install -c constraints.txt --group dev
+	@touch $@
+
+format: dev
+	@$(BIN)/ruff check --fix-only -q
+	@$(BIN)/ruff format
+
+lint: dev
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: dev
+	@$(BIN)/mypy
+
+floors: dev
+	@$(BIN)/lint-imports
+
+unit integration e2e chaos: dev
+	@$(PYTEST) tests/$@
+
+bench: dev
+	@$(BIN)/python -m benchmarks.engine $(ARGS)
+
+clean:
+	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,47 @@
+"""The command lines and environments of the API and the workers."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from distilq.cli.supervisor import Program
+from distilq.settings import Settings
+
+#: Seconds in which the API ends what it is answering; with the workers' 30 + 2 and Redis' 5: 45 s.
+API_STOP_S = 8.0
+#: Seconds a worker has beyond its drain time to say goodbye.
+GOODBYE_S = 2.0
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """This process's environment with `settings` written out as DISTILQ_* variables."""
+    variables = {
+        f"DISTILQ_{name.upper()}": str(getattr(settings, name)) for name in Settings.model_fields
+    }
+    return {**os.environ, **variables, "PYTHONUNBUFFERED": "1"}
+
+
+def api(settings: Settings, host: str, port: int) -> Program:
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    command = [
+        *(sys.executable, "-m", "gunicorn", "-c", "python:distilq.api.gunicorn_conf"),
+        *("distilq.api.wsgi:app", "-b", address, "--log-level", "warning"),
+    ]
+    return Program("api", command, environment(settings), API_STOP_S)
+
+
+def worker(settings: Settings, number: int, of: int, port: int) -> Program:
+    """Worker `number` of `of` on this machine; `port` tells apart two `distilq up` of one Redis."""
+    env = environment(settings)
+    env["CELERY_CUSTOM_WORKER_POOL"] = "distilq.worker.pool:EnginePool"
+    # Celery warns root of itself and recommends an option that is not the user's to give here.
+    env["PYTHONWARNINGS"] = "ignore:You're running the worker with superuser privileges"
+    if not settings.threads:
+        env["DISTILQ_THREADS"] = str(max(1, (os.cpu_count() or 1) // of))
+    command = [
+        *(sys.executable, "-m", "celery", "-q", "-A", "distilq.worker.app", "worker"),
+        *("--pool=custom", "--loglevel=WARNING", "--without-gossip", "--without-mingle"),
+        *("-n", f"distilq-{number}-{port}@%h"),
+    ]
+    return Program(f"worker-{number}", command, env, settings.drain_s + GOODBYE_S)

@@ -1,0 +1,60 @@
+"""A model with known answers: it counts upwards from the last token, and remembers what it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from worker.rows import Candidates, Chunk, Draws, ModelInfo, Row, Segment
+
+END = 256
+
+
+class CountingModel:
+    """Draws last token + 1, or what `draw` says; checks that rows keep to their own segments."""
+
+    def __init__(self, n_positions: int = 1024) -> None:
+        self.info = ModelInfo(
+            name="counting",
+            source="tests",
+            revision=None,
+            precision="none",
+            device="none",
+            n_positions=n_positions,
+            vocab_size=END + 1,
+            parameters=0,
+            bundled=False,
+            eos_token_id=END,
+        )
+        self.draw: Callable[[Row], int] = lambda row: (row.last_token + 1) % END
+        self.batches: list[list[Row]] = []
+        self.prefilled: list[Chunk] = []
+        self.copies: list[tuple[Segment, Segment, int]] = []
+        self.reserved: list[int] = []
+
+    def reserve(self, tokens: int) -> None:
+        self.reserved.append(tokens)
+
+    def copy(self, source: Segment, target: Segment, tokens: int) -> None:
+        self.copies.append((source, target, tokens))
+
+    def prefill(self, chunks: Sequence[Chunk]) -> list[list[Candidates]]:
+        self.prefilled += chunks
+        return [
+            [Candidates(-1.0, [])] * (each.stop - each.start) if each.wants_logits else []
+            for each in chunks
+        ]
+
+    def decode(self, rows: Sequence[Row]) -> None:
+        ends = 0
+        for row in rows:
+            assert row.place.offset >= ends, "two rows share cache"
+            assert row.position < row.place.size, "a row outgrew its segment"
+            ends = row.place.offset + row.place.size
+        self.batches.append(list(rows))
+
+    def sample(self, logits: None, rows: Sequence[Row]) -> Draws:
+        draws = Draws([self.draw(row) for row in rows])
+        for number, row in enumerate(rows):
+            if row.wants_logprob:
+                draws.candidates[number] = Candidates(-float(row.sequence), [])
+        return draws

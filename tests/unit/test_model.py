@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from tests.unit.rows import make_row
+from worker import linear, weights
+from worker.model import GPT2, gelu
+from worker.names import ModelUnavailable
+from worker.rows import Chunk, ModelInfo, Row
+from worker.segments import Segments
+
+CPU = "cpu"
+
+
+def checkpoint(**changed: Any) -> GPT2LMHeadModel:
+    """A small random GPT-2, with large enough weights for its logits to differ."""
+    sizes: dict[str, Any] = {"n_layer": 2, "n_embd": 48, "n_head": 3, "vocab_size": 131}
+    config = GPT2Config(n_positions=160, initializer_range=0.2, **(sizes | changed))
+    torch.manual_seed(3)
+    return GPT2LMHeadModel(config).eval()
+
+
+def model_of(source: GPT2LMHeadModel, precision: str = "float32") -> GPT2:
+    read = weights.read(source)
+    info = ModelInfo(
+        name="small",
+        source="tests",
+        revision=None,
+        precision=precision,
+        device=CPU,
+        n_positions=read.shape.n_positions,
+        vocab_size=read.shape.vocab_size,
+        parameters=read.parameters,
+        bundled=False,
+    )
+    model = GPT2(read, info)
+    model.reserve(4096)
+    return model
+
+
+def prefill(model: GPT2, rows: list[Row], at_once: int = 64) -> None:
+    """All but the last token of every row, several rows in one pass."""
+    segments = Segments(4096)
+    chunks = []
+    for row in rows:
+        row.segment = segments.take(row.prompt.tokens)
+        for start in range(0, row.prompt.to_prefill, at_once):
+            stop = min(start + at_once, row.prompt.to_prefill)
+            chunks.append(Chunk(row.prompt, row.place, start, stop))
+    if chunks:
+        model.prefill(chunks)
+
+
+def expected_logits(source: GPT2LMHeadModel, rows: list[Row]) -> torch.Tensor:
+    with torch.inference_mode():
+        last = [source(torch.tensor([row.prompt.ids + row.tokens])).logits[0, -1] for row in rows]
+    return torch.stack(last)
+
+
+def prompts(*lengths: int) -> list[Row]:
+    draw = torch.Generator().manual_seed(4)
+    return [
+        make_row(torch.randint(0, 131, (length,), generator=draw).tolist()) for length in lengths
+    ]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"n_inner": 100},
+        {"activation_function": "gelu"},
+        {"activation_function": "gelu_pytorch_tanh"},
+        {"scale_attn_weights": False},
+        {"layer_norm_epsilon": 0.1},
+        {"tie_word_embeddings": False},
+        {"n_head": 1},
+        {"reorder_and_upcast_attn": True},
+    ],
+    ids=str,
+)
+def test_logits_equal_those_of_transformers(changed: dict[str, Any]) -> None:
+    source = checkpoint(**changed)
+    model, rows = model_of(source), prompts(1, 2, 17, 64, 65, 100)
+    prefill(model, rows)
+    for _ in range(3):
+        found = model.decode(list(rows))
+        torch.testing.assert_close(found, expected_logits(source, rows), atol=2e-4, rtol=1e-3)
+        for row in rows:
+            row.tokens.append(len(row.tokens) + 7)
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float16", 0.005), ("bfloat16", 0.03), ("int8", 0.06)]
+)
+def test_smaller_precisions_stay_close(precision: str, tolerance: float) -> None:
+    if precision != "bfloat16" and not linear.has_fbgemm():
+        pytest.skip(f"{precision} needs FBGEMM")
+    source = checkpoint()
+    model, rows = model_of(source, precision), prompts(1, 5, 30, 70)
+    prefill(model, rows)
+    expected = expected_logits(source, rows)
+    distance = (model.decode(rows) - expected).norm() / expected.norm()
+    assert distance < tolerance
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int8", "blocks"])
+def test_products_of_a_row_do_not_depend_on_the_other_rows(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if precision == "blocks":
+        monkeypatch.setattr(linear, "has_fbgemm", lambda: False)
+        precision = "float32"
+    elif precision in ("float16", "int8") and not linear.has_fbgemm():
+        pytest.skip(f"{precision} needs FBGEMM")
+    draw = torch.Generator().manual_seed(5)
+    for inputs, outputs in ((48, 131), (256, 768), (768, 1000)):
+        weight = torch.randn(outputs, inputs, generator=draw) / 8
+        product = linear.pack(weight, torch.randn(outputs, generator=draw), precision, CPU)
+        rows = torch.randn(70, inputs, generator=draw)
+        alone = torch.cat([product(rows[n : n + 1]) for n in range(70)])
+        for count in (2, 3, 7, 16, 33, 70):
+            assert torch.equal(product(rows[:count]), alone[:count]), count
+        assert torch.equal(product(rows[40:50]), alone[40:50])
+
+
+def test_a_pair_of_halves_is_nearly_as_exact_as_float32() -> None:
+    draw = torch.Generator().manual_seed(6)
+    weight = torch.randn(300, 768, generator=draw) * 0.05
+    rows = torch.randn(20, 768, generator=draw)
+    exact = rows.double() @ weight.double().t()
+    ours = (linear.pack(weight, None, "float32", CPU)(rows) - exact).abs().max()
+    torchs = (rows @ weight.t() - exact).abs().max()
+    assert ours < 8 * torchs
+
+
+def test_weights_beyond_float16_are_still_multiplied_exactly() -> None:
+    weight = torch.tensor([[1e6, 2.0], [3.0, 4.0]])
+    product = linear.pack(weight, torch.tensor([1.0, 2.0]), "float32", CPU)
+    assert torch.equal(product(torch.tensor([[1.0, 1.0]])), torch.tensor([[1000003.0, 9.0]]))
+
+
+def test_gelu_rounds_every_element_alike_wherever_it_stands() -> None:
+    inner = torch.randn(6000) * 3
+    for activation in ("gelu", "gelu_new"):
+        whole = gelu(inner, activation)
+        for size in (1, 7, 37):
+            assert torch.equal(torch.cat([gelu(p, activation) for p in inner.split(size)]), whole)
+    extremes = torch.tensor([-1e30, -100.0, 0.0, 100.0, 1e10])
+    for activation in ("gelu", "gelu_new"):
+        assert gelu(extremes, activation).tolist() == extremes.clamp(min=0).tolist()
+
+
+def test_a_row_has_the_same_logits_to_the_bit_beside_any_neighbours() -> None:
+    source = checkpoint()
+    lengths = (1, 2, 17, 31, 64, 65, 66, 100, 129)
+    model, rows = model_of(source), prompts(*lengths)
+    prefill(model, rows)
+    together = model.decode(list(rows))
+    for number, row in enumerate(prompts(*lengths)):
+        prefill(model, [row])
+        assert torch.equal(model.decode([row])[0], together[number]), lengths[number]
+
+
+def test_copied_keys_give_the_same_logits() -> None:
+    model, [row] = model_of(checkpoint()), prompts(50)
+    prefill(model, [row])
+    before = model.decode([row]).clone()
+    [twin] = prompts(50)
+    twin.segment = Segments(4096).take(4096)
+    assert twin.segment is not None
+    target = type(twin.segment)(1024, 256)
+    model.copy(row.place, target, 49)
+    twin.segment = target
+    assert torch.equal(model.decode([twin]), before)
+
+
+def test_prompt_candidates_are_the_log_probabilities_of_the_next_tokens() -> None:
+    source = checkpoint()
+    model = model_of(source)
+    ids = list(range(100))
+    row = make_row(ids, prompt_logprobs=3)
+    segment = Segments(4096).take(200)
+    assert segment is not None
+    parts = [Chunk(row.prompt, segment, 0, 64), Chunk(row.prompt, segment, 64, 99)]
+    found = [each for part in parts for each in model.prefill([part])[0]]
+    with torch.inference_mode():
+        logs = source(torch.tensor([ids])).logits[0].log_softmax(-1)
+    assert len(found) == 99
+    for place, each in enumerate(found):
+        assert each.logprob == pytest.approx(logs[place, place + 1].item(), abs=1e-3)
+        values = [value for _, value in each.top]
+        assert values == pytest.approx(logs[place].topk(3).values.tolist(), abs=1e-3)
+
+
+def test_the_sampled_token_comes_from_the_last_position() -> None:
+    source = checkpoint()
+    model, rows = model_of(source), prompts(5, 9)
+    for row in rows:
+        row.parameters = row.parameters.model_copy(update={"do_sample": False})
+    prefill(model, rows)
+    expected = expected_logits(source, rows).argmax(-1).tolist()
+    assert model.sample(model.decode(rows), rows).tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
+        ({"add_cross_attention": True}, "add_cross_attention"),
+        ({"activation_function": "relu"}, "relu"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(changed: dict[str, Any], named: str) -> None:
+    with pytest.raises(ModelUnavailable, match=named):
+        weights.read(checkpoint(**changed))

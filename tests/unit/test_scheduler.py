@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import itertools
+import random
+
+from distilq.jobs import JobRequest
+from distilq.parameters import Parameters
+from tests.unit.fakes import CountingModel
+from worker.plan import plan
+from worker.rows import ActiveJob, Segment
+from worker.scheduler import CHUNK, Scheduler
+from worker.segments import Segments
+from worker.tokens import ByteTokenizer
+
+INFO = CountingModel().info
+
+
+def job(key: str, prompt: int = 4, new: int = 8, rows: int = 1, inputs: int = 1) -> ActiveJob:
+    asked = Parameters(max_new_tokens=new, num_return_sequences=rows, seed=1)
+    request = JobRequest(inputs=("x" * prompt,) * inputs, parameters=asked)
+    found = ActiveJob(key, request, submitted_at=0.0)
+    plan(found, ByteTokenizer(), INFO, capacity=1 << 20)
+    return found
+
+
+def scheduler(rows: int = 4, tokens: int = 1024, budget: int = 128) -> Scheduler:
+    return Scheduler(max_rows=rows, max_batch_tokens=tokens, prefill_budget=budget)
+
+
+def test_segments_never_overlap_and_all_come_back() -> None:
+    draw = random.Random(1)
+    segments = Segments(2048)
+    held: list[Segment] = []
+    for _ in range(2000):
+        if held and draw.random() < 0.5:
+            segments.give_back(held.pop(draw.randrange(len(held))))
+        elif segment := segments.take(draw.randint(1, 500)):
+            held.append(segment)
+        taken = sorted(held, key=lambda each: each.offset)
+        for left, right in itertools.pairwise(taken):
+            assert left.offset + left.size <= right.offset
+        assert segments.used == sum(each.size for each in held)
+    for segment in held:
+        segments.give_back(segment)
+    assert segments.take(2048) == Segment(0, 2048)
+
+
+def test_a_segment_larger_than_the_cache_is_never_given() -> None:
+    assert Segments(1000).take(1001) is None
+    assert Segments(1000).take(1000) == Segment(0, 1000)
+
+
+def test_rows_are_admitted_in_the_order_of_arrival() -> None:
+    policy = scheduler(rows=2)
+    first, second = job("first", rows=3), job("second")
+    policy.add(first)
+    policy.add(second)
+    assert [row.sequence for row in policy.admit(first)] == [0, 1]
+    assert policy.head() is first
+    assert not policy.has_place
+
+
+def test_a_big_job_is_not_overtaken_by_small_ones_behind_it() -> None:
+    policy = scheduler(rows=8, tokens=1024)
+    small, big = job("small"), job("big", prompt=900, new=100)
+    for each in (small, big):
+        policy.add(each)
+    [running] = policy.admit(small)
+    assert policy.admit(big) == []
+    assert policy.head() is big, "nothing behind it may be admitted"
+    policy.release(running)
+    assert len(policy.admit(big)) == 1
+
+
+def test_a_prompt_is_prefilled_in_chunks_within_the_budget() -> None:
+    policy = scheduler(budget=100)
+    long = job("long", prompt=200)
+    policy.add(long)
+    policy.admit(long)
+    seen = []
+    while chunks := policy.chunks():
+        assert sum(chunk.stop - chunk.start for chunk in chunks) <= 100
+        for chunk in chunks:
+            seen.append((chunk.start, chunk.stop))
+            policy.prefilled(chunk)
+    assert seen == [(0, 64), (64, 128), (128, 192), (192, 199)]
+
+
+def test_where_a_prompt_is_cut_does_not_depend_on_its_neighbours() -> None:
+    policy = scheduler(budget=256)
+    others = [job(str(n), prompt=30 + n) for n in range(3)]
+    long = job("long", prompt=300)
+    for each in (*others, long):
+        policy.add(each)
+        policy.admit(each)
+    while chunks := policy.chunks():
+        for chunk in chunks:
+            assert chunk.start % CHUNK == 0
+            policy.prefilled(chunk)
+
+
+def test_the_next_row_of_a_prompt_inherits_the_segment() -> None:
+    policy = scheduler(rows=1)
+    pair = job("pair", rows=2)
+    policy.add(pair)
+    [row] = policy.admit(pair)
+    for chunk in policy.chunks():
+        policy.prefilled(chunk)
+    policy.start(row)
+    heir = policy.release(row)
+    assert heir is pair.rows[1]
+    assert heir.ready
+    assert heir.place == row.place
+    assert policy.head() is None
+
+
+def test_rows_are_decoded_in_the_order_of_their_segments() -> None:
+    policy = scheduler(rows=4)
+    jobs = [job(str(n), prompt=1) for n in range(4)]
+    for each in jobs:
+        policy.add(each)
+        for row in policy.admit(each):
+            policy.start(row)
+    policy.release(jobs[0].rows[0])
+    late = job("late", prompt=1)
+    policy.add(late)
+    for row in policy.admit(late):
+        policy.start(row)
+    assert policy.ready()[0] is late.rows[0], "it took the place that became free"
+    offsets = [row.place.offset for row in policy.ready()]
+    assert offsets == sorted(offsets)
+
+
+def test_the_list_of_rows_is_the_same_object_until_it_changes() -> None:
+    policy = scheduler()
+    alone = job("alone", prompt=1)
+    policy.add(alone)
+    [row] = policy.admit(alone)
+    policy.start(row)
+    before = policy.ready()
+    assert policy.ready() is before
+    policy.release(row)
+    assert policy.ready() is not before
+
+
+def test_a_dropped_job_leaves_nothing_behind() -> None:
+    policy = scheduler(rows=2)
+    many = job("many", prompt=100, rows=5, inputs=2)
+    policy.add(many)
+    policy.admit(many)
+    policy.drop(many)
+    assert not policy.busy
+    assert policy.segments.used == 0
+    assert policy.chunks() == []

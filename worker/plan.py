@@ -1,0 +1,89 @@
+"""From a request to rows: tokens, lengths, and what can never fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from distilq.errors import InvalidToken, JobTooLarge, PromptTooLong
+from distilq.parameters import DEFAULT_NEW_TOKENS, Parameters
+
+from .rows import ActiveJob, ModelInfo, Prompt, Row, Tokenizer
+
+
+def plan(job: ActiveJob, tokenizer: Tokenizer, info: ModelInfo, capacity: int) -> None:
+    """Fill in the job's prompts and rows.
+
+    Raises:
+        InvalidToken, PromptTooLong, JobTooLarge: the job can never run.
+    """
+    parameters = job.request.parameters
+    _check_tokens("logit_bias", map(int, parameters.logit_bias), info)
+    given_prompts: Sequence[str | tuple[int, ...]] = job.request.prompts
+    for index, given in enumerate(given_prompts):
+        prompt = _prompt(job, index, given, tokenizer, info)
+        if prompt.tokens > capacity:
+            raise JobTooLarge(
+                f"input {index} needs {prompt.tokens} tokens of cache with its new tokens, "
+                f"this worker has {capacity}",
+                tokens=prompt.tokens,
+                limit=capacity,
+                input=index,
+            )
+        for sequence in range(parameters.sequences_drawn):
+            prompt.waiting.append(Row(prompt, sequence, parameters, parameters.seed or 0))
+        job.prompts.append(prompt)
+        job.rows.extend(prompt.waiting)
+    job.planned = True
+
+
+def _prompt(
+    job: ActiveJob, index: int, given: str | tuple[int, ...], tokenizer: Tokenizer, info: ModelInfo
+) -> Prompt:
+    if isinstance(given, str):
+        text, ids = given, tokenizer.encode(given)
+    else:
+        _check_tokens(f"input {index}", given, info)
+        text, ids = tokenizer.decode(given), list(given)
+    ids = ids or [info.eos_token_id]
+    longest = _longest_prompt(job.request.parameters, info.n_positions)
+    if len(ids) > longest:
+        if not job.request.parameters.truncation or longest < 1:
+            raise PromptTooLong(
+                f"input {index} has {len(ids)} tokens; with the new tokens at most "
+                f"{max(longest, 0)} fit into {info.n_positions} positions",
+                prompt_tokens=len(ids),
+                limit=max(longest, 0),
+                input=index,
+            )
+        ids = ids[-longest:]
+    prompt = Prompt(job, index, text, ids, _new_tokens(job.request.parameters, len(ids), info))
+    if job.request.parameters.prompt_logprobs is not None:
+        prompt.logprobs = []
+    return prompt
+
+
+def _longest_prompt(parameters: Parameters, n_positions: int) -> int:
+    if parameters.max_new_tokens is None and parameters.max_length is not None:
+        return min(parameters.max_length, n_positions) - 1
+    return n_positions - _asked(parameters)
+
+
+def _new_tokens(parameters: Parameters, prompt_tokens: int, info: ModelInfo) -> int:
+    if parameters.max_new_tokens is None and parameters.max_length is not None:
+        return min(parameters.max_length, info.n_positions) - prompt_tokens
+    return _asked(parameters)
+
+
+def _asked(parameters: Parameters) -> int:
+    asked = parameters.max_new_tokens
+    return DEFAULT_NEW_TOKENS if asked is None else asked
+
+
+def _check_tokens(where: str, ids: Iterable[int], info: ModelInfo) -> None:
+    for token in ids:
+        if token >= info.vocab_size:
+            raise InvalidToken(
+                f"{where} has token {token}, the vocabulary ends at {info.vocab_size - 1}",
+                token=token,
+                vocab_size=info.vocab_size,
+            )

@@ -1,0 +1,123 @@
+"""GPT-2's weights, read by transformers, in the names and layout that the forward pass uses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .names import ModelUnavailable
+
+ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu")
+
+
+@dataclass(frozen=True)
+class Shape:
+    layers: int
+    heads: int
+    width: int
+    n_positions: int
+    vocab_size: int
+    epsilon: float
+    activation: str
+    eos_token_id: int
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+
+Pair = tuple[Tensor, Tensor]
+"""Weight as (outputs, inputs), and bias."""
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    norm1: Pair
+    attention_in: Pair
+    attention_out: Pair
+    norm2: Pair
+    mlp_in: Pair
+    mlp_out: Pair
+
+
+@dataclass(frozen=True)
+class Weights:
+    shape: Shape
+    tokens: Tensor
+    positions: Tensor
+    layers: list[LayerWeights]
+    norm: Pair
+    head: Tensor
+    parameters: int
+
+
+def read(model: torch.nn.Module) -> Weights:
+    """The weights of a `GPT2LMHeadModel`, in float32, attention scaled beforehand.
+
+    Raises:
+        ModelUnavailable: it uses something that this forward pass does not have.
+    """
+    config: Any = model.config
+    shape = _shape(config)
+    state = {name: value.detach().float() for name, value in model.state_dict().items()}
+    scale = 1 / math.sqrt(shape.head_width) if config.scale_attn_weights else 1.0
+    return Weights(
+        shape=shape,
+        tokens=state["transformer.wte.weight"],
+        positions=state["transformer.wpe.weight"],
+        layers=[_layer(state, f"transformer.h.{n}.", scale, shape) for n in range(shape.layers)],
+        norm=_norm(state, "transformer.ln_f."),
+        head=state["lm_head.weight"],
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+
+
+def _shape(config: object) -> Shape:
+    named = vars(config)
+    for flag in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
+        if named.get(flag):
+            raise ModelUnavailable(f"the model sets {flag}, which is not supported")
+    if named["activation_function"] not in ACTIVATIONS:
+        activation = named["activation_function"]
+        raise ModelUnavailable(f"the model's activation {activation} is not supported")
+    eos = named.get("eos_token_id")
+    return Shape(
+        layers=named["n_layer"],
+        heads=named["n_head"],
+        width=named["n_embd"],
+        n_positions=named["n_positions"],
+        vocab_size=named["vocab_size"],
+        epsilon=named["layer_norm_epsilon"],
+        activation=named["activation_function"],
+        eos_token_id=-1 if eos is None else eos,
+    )
+
+
+def _layer(state: Mapping[str, Tensor], at: str, scale: float, shape: Shape) -> LayerWeights:
+    weight, bias = _transposed(state, at + "attn.c_attn.")
+    # The queries carry the scale, so that no step has to multiply the scores.
+    query = slice(0, shape.width)
+    weight[query] *= scale
+    bias[query] *= scale
+    return LayerWeights(
+        norm1=_norm(state, at + "ln_1."),
+        attention_in=(weight, bias),
+        attention_out=_transposed(state, at + "attn.c_proj."),
+        norm2=_norm(state, at + "ln_2."),
+        mlp_in=_transposed(state, at + "mlp.c_fc."),
+        mlp_out=_transposed(state, at + "mlp.c_proj."),
+    )
+
+
+def _transposed(state: Mapping[str, Tensor], at: str) -> Pair:
+    """GPT-2 stores its matrices as (inputs, outputs)."""
+    return state[at + "weight"].t().clone(), state[at + "bias"].clone()
+
+
+def _norm(state: Mapping[str, Tensor], at: str) -> Pair:
+    return state[at + "weight"], state[at + "bias"]

@@ -124,7 +124,8 @@ class GPT2:
         logs = self._logits(hidden).log_softmax(-1)
         following = chunk.prompt.ids[chunk.start + 1 : chunk.stop + 1]
         most = chunk.prompt.job.request.parameters.prompt_logprobs or 0
-        return candidates(logs, torch.tensor(following, device=self._device), most)
+        chosen = torch.tensor(following, device=self._device)
+        return candidates(logs, chosen, [most] * len(following))
 
     def _forward(
         self, tokens: Tensor, positions: Tensor, index: Tensor, attend: Attention

@@ -150,7 +150,7 @@ class Sampler:
         draws = Draws(tokens.tolist())
         if raw is not None:
             chosen = tokens[batch.with_logprobs]
-            most = max(rows[number].parameters.logprobs or 0 for number in batch.with_logprobs)
+            most = [rows[number].parameters.logprobs or 0 for number in batch.with_logprobs]
             draws.candidates = dict(
                 zip(batch.with_logprobs, candidates(raw, chosen, most), strict=True)
             )
@@ -167,13 +167,14 @@ class Sampler:
         return tokens
 
 
-def candidates(logs: Tensor, chosen: Tensor, most: int) -> list[Candidates]:
-    """Log-probability of the chosen tokens and of the `most` likeliest at each place."""
+def candidates(logs: Tensor, chosen: Tensor, most: Sequence[int]) -> list[Candidates]:
+    """Log-probability of the chosen tokens, and at each place of as many likeliest as it asks."""
     own = logs.gather(-1, chosen[:, None]).squeeze(-1).tolist()
-    if not most:
-        return [Candidates(logprob, []) for logprob in own]
-    values, ids = (found.tolist() for found in logs.topk(min(most, logs.shape[-1])))
-    return [Candidates(own[n], list(zip(ids[n], values[n], strict=True))) for n in range(len(own))]
+    values, ids = (found.tolist() for found in logs.topk(min(max(most), logs.shape[-1])))
+    return [
+        Candidates(logprob, list(zip(ids[n][: most[n]], values[n][: most[n]], strict=True)))
+        for n, logprob in enumerate(own)
+    ]
 
 
 def edit(scores: Tensor, row: Row, eos: int) -> None:

@@ -39,7 +39,7 @@ def run(server: Engine, **requests: JobRequest) -> dict[str, Outcome]:
     raise AssertionError("the engine did not finish")
 
 
-def answer(request: JobRequest, **limits: int) -> Outcome:
+def answer(request: JobRequest, **limits: Any) -> Outcome:
     return run(engine(**limits), key=request)["key"]
 
 

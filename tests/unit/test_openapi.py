@@ -78,7 +78,9 @@ def test_every_error_that_a_route_can_answer_is_described_by_its_code() -> None:
     def leaves(error: type[DistilqError]) -> list[type[DistilqError]]:
         return [leaf for sub in error.__subclasses__() for leaf in leaves(sub)] or [error]
 
-    for error in leaves(DistilqError):
+    # Others, such as a worker's at its start, never reach a client.
+    tree = [error for error in leaves(DistilqError) if error.__module__ == "distilq.errors"]
+    for error in tree:
         assert (f"`{error.code}`" in text) != (error.code in never_answered), error
 
 

@@ -72,7 +72,9 @@ FILTERS = [
 @pytest.mark.parametrize(("asked", "warpers"), FILTERS, ids=lambda each: str(each)[:60])
 def test_filters_equal_those_of_transformers(asked: dict[str, Any], warpers: list[Any]) -> None:
     logits = random_logits(64, seed=5)
-    expected = LogitsProcessorList(warpers)(torch.zeros(64, 1, dtype=torch.long), logits)
+    none_before: Any = torch.zeros(64, 1, dtype=torch.long)
+    scores: Any = logits
+    expected = LogitsProcessorList(warpers)(none_before, scores)
     found = filtered(logits, **({"top_k": 0} | asked))
     assert torch.equal(found.isinf(), expected.isinf())
     torch.testing.assert_close(found, expected)
@@ -268,7 +270,12 @@ def test_log_probabilities_come_from_the_logits_before_any_processing() -> None:
 def test_extreme_parameters_still_draw_a_token() -> None:
     logits = random_logits(1, seed=17)
     best = int(logits.argmax())
-    for asked in ({"temperature": 1e-300}, {"repetition_penalty": 1e-300}, {"top_p": 1e-300}):
+    extremes: list[dict[str, Any]] = [
+        {"temperature": 1e-300},
+        {"repetition_penalty": 1e-300},
+        {"top_p": 1e-300},
+    ]
+    for asked in extremes:
         [token] = (
             Sampler(VOCABULARY, END).sample(logits.clone(), [make_row([best], **asked)]).tokens
         )

@@ -109,9 +109,9 @@ def _check(where: str, config: Any, names: set[str]) -> None:
 
 
 def _is_path(name: str) -> bool:
-    return (
-        name.startswith((".", "/")) or name.count("/") > 1 or (name != "" and Path(name).is_dir())
-    )
+    if name.startswith((".", "/")) or name.count("/") > 1:
+        return True
+    return bool(name) and Path(name).is_dir()
 
 
 def _auto() -> ResolvedModel:

@@ -105,11 +105,13 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
             return None
         running = Running(claim, callback, time.monotonic())
         with self._lock:
-            already = claim.key in self._running
-            self._running[claim.key] = running
+            older = self._running.get(job_id)
+            self._running[job_id] = running
         accept_callback(job_id, running.started)
-        if not already:
+        if older is None or older.claim != claim:
             self._submit(claim)
+            if older is not None:  # lost and claimed again: what still runs of it ends unheard
+                self.engine.cancel(older.claim.key)
         return running
 
     def _submit(self, claim: Claim) -> None:
@@ -130,13 +132,17 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         """
 
     def _stop_job(self, claim: Claim, why: str) -> None:
-        with self._lock:
-            delivered = claim.key in self._running
         if why == "lost":
             self.holdings.drop([claim])
-        elif not delivered:  # revoked, so that Celery never gave it to `on_apply`
+        elif self._taken_over(claim.key) is None:  # revoked: Celery never gave it to `on_apply`
             self.holdings.hand_back(claim)
         self.engine.cancel(claim.key)
+
+    def _taken_over(self, key: str) -> Running | None:
+        """What runs under this key of a claim; None if the job has been claimed anew since."""
+        with self._lock:
+            running = self._running.get(key.partition(".")[0])
+        return running if running is not None and running.claim.key == key else None
 
     # The engine thread
 
@@ -164,15 +170,16 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
             os._exit(70)  # as above
 
     def _finish(self, done: Done) -> None:
-        with self._lock:
-            finished = [(self._running[key], outcome) for key, outcome in done]
+        found = [(self._taken_over(key), outcome) for key, outcome in done]
+        finished = [(running, outcome) for running, outcome in found if running is not None]
         outcomes = [(r.claim, outcome) for r, outcome in finished]
         claims, served_by = self.holdings.claims, self.face.served_by
         self._until_redis_answers(lambda: claims.finish(outcomes, served_by))
         self.holdings.drop(r.claim for r, _ in finished)
         with self._lock:
-            for key, _ in done:
-                del self._running[key]
+            for r, _ in finished:
+                if self._running[r.claim.id].claim == r.claim:
+                    del self._running[r.claim.id]
         if self._hub is not None:
             self._hub.call_soon(self._tell_celery, [r for r, _ in finished])
 

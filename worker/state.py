@@ -31,7 +31,7 @@ class WorkerFace:
             host=socket.gethostname(),
             pid=os.getpid(),
             model=self._settings.model,
-            source=info.source,
+            source="bundled" if info.bundled else info.source,
             revision=info.revision,
             precision=info.precision,
             device=info.device,

@@ -13,7 +13,7 @@ from transformers import GPT2LMHeadModel
 from distilq.jobs import JobRequest, Outcome
 from distilq.jobs import Sequence as Text
 from distilq.parameters import Parameters
-from distilq.settings import Settings
+from distilq.settings import Precision, Settings
 from worker import linear
 from worker.engine import Engine
 from worker.loading import load_engine
@@ -37,11 +37,11 @@ def reference() -> GPT2LMHeadModel:
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return load_engine(Settings(model="bundled", precision="float32", max_rows=32))
+    return load_engine(Settings(model="bundled", precision="float32", max_rows=32, threads=1))
 
 
 def run(
-    engine: Engine, requests: dict[str, JobRequest], arrivals: Any = None
+    engine: Engine, requests: dict[str, JobRequest], arrivals: random.Random | None = None
 ) -> dict[str, Outcome]:
     """All outcomes; with `arrivals` the jobs come in a few at a time."""
     waiting = list(requests.items())
@@ -145,21 +145,31 @@ def mixed(number: int) -> JobRequest:
     return ask(prompt, **asked)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-@pytest.mark.parametrize("model", ["bundled", "random:distilgpt2"])
+@pytest.mark.parametrize(
+    ("model", "precision", "threads", "count"),
+    [
+        ("bundled", "float32", 1, 60),
+        ("bundled", "float32", 2, 20),
+        ("bundled", "float16", 1, 30),
+        ("bundled", "int8", 1, 30),
+        ("bundled", "bfloat16", 1, 30),
+        ("random:distilgpt2", "float32", 2, 8),
+    ],
+)
 def test_the_same_seed_gives_the_same_text_alone_and_in_company(
-    model: str, precision: Any, engine: Engine
+    model: str, precision: Precision, threads: int, count: int
 ) -> None:
-    if precision == "float16" and not linear.has_fbgemm():
-        pytest.skip("float16 needs FBGEMM")
-    count = 60 if model == "bundled" else 10
-    if (model, precision) != ("bundled", "float32"):
-        engine = load_engine(Settings(model=model, precision=precision, max_rows=32))
+    if precision in ("float16", "int8") and not linear.has_fbgemm():
+        pytest.skip(f"{precision} needs FBGEMM")
+    before = torch.get_num_threads()
+    settings = Settings(model=model, precision=precision, max_rows=32, threads=threads)
+    engine = load_engine(settings)
     assert engine.model.info.reproducible
     done = run(engine, {str(n): mixed(n) for n in range(count)}, arrivals=random.Random(4))
     for number in range(count):
         alone = run(engine, {"key": mixed(number)})["key"]
         assert alone.result == done[str(number)].result, number
+    torch.set_num_threads(before)
 
 
 def test_log_probabilities_equal_those_of_transformers(

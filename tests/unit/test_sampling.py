@@ -236,6 +236,7 @@ def test_a_row_draws_the_same_token_beside_any_neighbours() -> None:
         {"do_sample": False},
         {"repetition_penalty": 1.3, "typical_p": 0.9},
         {"logprobs": 3, "frequency_penalty": 0.4},
+        {"logprobs": 0},
         {"temperature": 0.01},
         {"temperature": 100.0, "top_k": 1000},
     ]

@@ -207,13 +207,14 @@ class JobStore:
     ) -> Job | str:
         if not row or row[b"status"] == b"staged":
             return "unknown" if gone is None else "gone"
-        if record.missed_its_start(row) and self._expire(job_id):
+        counted_in = keys.counters(row[b"model"].decode())
+        if record.missed_its_start(row) and self._expire(job_id, counted_in):
             return self.get(job_id)
-        place = listing.place(row, counters) if row[b"status"] == b"queued" else None
-        return record.to_job(job_id, row, place)
+        has_place = row[b"status"] == b"queued" and counted_in == self._counters
+        return record.to_job(job_id, row, listing.place(row, counters) if has_place else None)
 
-    def _expire(self, job_id: str) -> bool:
-        return bool(self._scripts.expire(keys=[keys.job(job_id), self._counters], args=[job_id]))
+    def _expire(self, job_id: str, counters: str) -> bool:
+        return bool(self._scripts.expire(keys=[keys.job(job_id), counters], args=[job_id]))
 
     @_reaches_redis
     def wait(self, job_id: str, timeout_s: float, give_up: Callable[[], bool] = never) -> Job:
@@ -233,7 +234,9 @@ class JobStore:
 
     @_reaches_redis
     def cancel(self, job_id: str) -> Job:
-        self._scripts.cancel(keys=[keys.job(job_id), self._counters], args=[job_id])
+        # Records are common to all models that share this Redis; it may be another one's job.
+        model = self.redis.hget(keys.job(job_id), "model") or b""
+        self._scripts.cancel(keys=[keys.job(job_id), keys.counters(model.decode())], args=[job_id])
         return self.get(job_id)
 
     @_reaches_redis

@@ -12,7 +12,7 @@ import inspect
 import json
 import logging
 from queue import Empty
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import kombu.transport.redis as stock
@@ -27,9 +27,6 @@ log = logging.getLogger("distilq.transport")
 #: Seconds a blocking wait lasts; after it the queues are looked at even without a token, so a token
 #: that died with its worker delays a job by no more than this.
 WAIT_S = 1
-
-#: Seconds between two attempts while Redis refuses to write.
-REFUSED_S = 1
 
 #: kombu's private methods that are replaced here, and the parameters they are called with.
 REPLACED = {
@@ -104,17 +101,12 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
             return bool(super()._brpop_read(**options))
         try:
             self.client.parse_response(self.client.connection, "BRPOP", **options)
-            self._in_poll = None
-            claimed = self.holdings.take(self.active_queues) if self.consumes_jobs else []
         except self.connection_errors:
             self.client.connection.disconnect()
             raise
-        except self.ResponseError as error:  # a full disk, a failover: Redis answers, and refuses
-            log.warning("no jobs from Redis: %s", error)
-            sleep(REFUSED_S)
-            raise Empty from error
         finally:
             self._in_poll = None
+        claimed = self.holdings.take(self.active_queues) if self.consumes_jobs else []
         for claim in claimed:
             self._deliver_claim(claim)
         if not claimed:
@@ -124,10 +116,9 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
     def _deliver_claim(self, claim: Claim) -> None:
         try:
             self.connection._deliver(json.loads(claim.message), claim.queue)
-        except self.connection_errors:
-            raise
         except Exception:
-            # The lease lapses and another attempt is made; five make the job poisoned.
+            # The lease lapses and another attempt is made; five make the job poisoned. Connection
+            # errors, KeyError for kombu, are caught too: the claims after this one must go on.
             log.exception("job %s could not be delivered", claim.id)
             self.holdings.drop([claim])
 

@@ -8,6 +8,9 @@ local queues = {}
 for i = 4, #ARGV, 2 do queues[ARGV[i]] = ARGV[i + 1] end
 
 local lapsed = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)
+local seq = {}
+for _, id in ipairs(lapsed) do seq[id] = tonumber(redis.call('HGET', RECORD .. id, 'seq') or 0) end
+table.sort(lapsed, function(a, b) return seq[a] > seq[b] end) -- the oldest last, so in front
 for _, id in ipairs(lapsed) do
   local key = RECORD .. id
   local status, priority, cost = unpack(redis.call('HMGET', key, 'status', 'priority', 'cost'))
@@ -27,6 +30,9 @@ for _, id in ipairs(lapsed) do
         (message:gsub('@id@', id):gsub('@queue@', queues[priority])))
       wake_one(KEYS[3])
     end
+  elseif not status then -- somebody has deleted the record
+    redis.call('ZREM', INDEX .. 'running', id)
+    redis.call('ZREM', INDEX .. 'canceling', id)
   end
 end
 return #lapsed

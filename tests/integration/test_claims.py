@@ -294,3 +294,57 @@ def test_a_worker_left_behind_wakes_another(
     redis_client.delete(keys.wake("bundled"))
     claims.take(8)
     assert redis_client.llen(keys.wake("bundled")) == 0
+
+
+def test_jobs_handed_back_or_lost_together_keep_their_order(
+    store: JobStore, claims: Claims, redis_client: Any
+) -> None:
+    jobs = [store.submit(request()) for _ in range(6)]
+    claims.release(claims.take(4))
+    assert [c.id for c in claims.take(8)] == [job.id for job in jobs]
+    for job in jobs:
+        lapse(redis_client, job)
+    claims.sweep()
+    assert [c.id for c in claims.take(8)] == [job.id for job in jobs]
+
+
+def test_a_worker_claims_from_the_queues_it_consumes_alone(store: JobStore, claims: Claims) -> None:
+    bulk, normal = store.submit(request(priority="bulk")), store.submit(request())
+    names = queue.queues("bundled")
+    assert [c.id for c in claims.take(8, {names["normal"]})] == [normal.id]
+    [claim] = claims.take(8, {names["normal"], names["bulk"]})
+    assert (claim.id, claim.queue) == (bulk.id, names["bulk"])
+
+
+def test_two_claims_of_one_job_have_different_keys(store: JobStore, claims: Claims) -> None:
+    store.submit(request())
+    [first] = claims.take(8)
+    claims.release([first])
+    [second] = claims.take(8)
+    assert first.id == second.id
+    assert first.key != second.key
+
+
+def test_a_record_that_vanished_leaves_neither_lease_nor_index(
+    store: JobStore, claims: Claims, redis_client: Any
+) -> None:
+    job = store.submit(request())
+    claims.take(8)
+    redis_client.delete(keys.job(job.id))
+    lapse(redis_client, job)
+    claims.sweep()
+    assert redis_client.zcard(keys.leases("bundled")) == 0
+    assert redis_client.zcard(keys.INDEX_PREFIX + "running") == 0
+
+
+def test_another_models_job_is_counted_out_of_its_own_queue(
+    store: JobStore, redis_client: Any, settings: Callable[..., Settings]
+) -> None:
+    other = JobStore(redis_client, settings(model="simulated:step_ms=5"))
+    canceled, late = other.submit(request()), other.submit(request(start_within_s=60))
+    redis_client.hset(keys.job(late.id), "created", 1000)
+    assert store.cancel(canceled.id).status is JobStatus.CANCELED
+    assert store.get(late.id).status is JobStatus.EXPIRED
+    assert other.queue().queued == 0
+    assert store.queue().queued == 0
+    assert redis_client.hgetall(keys.counters("bundled")) == {}

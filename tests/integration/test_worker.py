@@ -130,7 +130,7 @@ def test_celery_itself_sees_the_job_and_can_revoke_it(
     job = store.submit(tokens(1000))
     wait_for_state(store, job, JobStatus.RUNNING)
     with make_celery(worker_settings) as celery:
-        [active] = celery.control.inspect(timeout=5).active().values()
+        [active] = celery.control.inspect(timeout=5, limit=1).active().values()
         assert [task["id"] for task in active] == [job.id]
         assert celery.AsyncResult(job.id).state == "STARTED"
         celery.control.revoke(job.id, terminate=True)
@@ -139,6 +139,82 @@ def test_celery_itself_sees_the_job_and_can_revoke_it(
         done = store.submit(tokens(3))
         texts = celery.AsyncResult(done.id).get(timeout=30)
         assert texts[0][0]["generated_tokens"] == 3
+
+
+def test_a_job_revoked_by_celery_before_it_is_claimed_ends_canceled(
+    store: JobStore, start_worker: StartWorker, worker_settings: Settings, redis_client: Any
+) -> None:
+    start_worker()
+    until(lambda: len(store.workers()) == 1)
+    job = store.submit(tokens(1000))
+    wait_for_state(store, job, JobStatus.RUNNING)
+    with make_celery(worker_settings) as celery:
+        celery.control.revoke(job.id)  # marks the id in the worker; what runs goes on
+        celery.control.ping(timeout=1, limit=1)
+    redis_client.hincrby(keys.job(job.id), "fence", 1)  # the worker loses it,
+    redis_client.zadd(keys.leases(MODEL), {job.id: 1})  # and it is claimed again
+    wait_for_state(store, job, JobStatus.CANCELED, timeout_s=40)
+    assert store.queue().running == 0
+
+
+def test_jobs_of_a_queue_that_is_no_longer_consumed_stay_queued(
+    store: JobStore, start_worker: StartWorker, worker_settings: Settings
+) -> None:
+    start_worker()
+    with make_celery(worker_settings) as celery:
+        # Its first heartbeat comes before it listens to Celery.
+        until(lambda: bool(celery.control.ping(timeout=1, limit=1)))
+        bulk = queue.queues(MODEL)["bulk"]
+        assert len(celery.control.cancel_consumer(bulk, reply=True, timeout=5, limit=1)) == 1
+        job = store.submit(tokens(3, priority="bulk"))
+        assert store.wait(store.submit(tokens(3)).id, 30).status is JobStatus.SUCCEEDED
+        assert store.get(job.id).status is JobStatus.QUEUED
+        celery.control.add_consumer(bulk, reply=True, timeout=5, limit=1)
+        assert store.wait(job.id, 30).status is JobStatus.SUCCEEDED
+
+
+def test_a_job_whose_request_or_message_is_broken_ends_and_its_neighbours_succeed(
+    store: JobStore, start_worker: StartWorker, redis_client: Any
+) -> None:
+    jobs = [store.submit(tokens(3)) for _ in range(4)]
+    redis_client.hset(keys.job(jobs[0].id), "request", "{}")
+    message = json.dumps({"headers": {"id": jobs[1].id}})
+    redis_client.lset(queue.queues(MODEL)["normal"], -2, message)
+    start_worker()
+    for job in jobs[2:]:
+        assert store.wait(job.id, 10).status is JobStatus.SUCCEEDED
+    assert redis_client.hget(keys.job(jobs[0].id), "status") == b"failed"
+    assert store.wait(jobs[1].id, 50).status is JobStatus.SUCCEEDED  # with a whole message
+
+
+def test_a_worker_told_to_stop_at_once_cancels_nothing(
+    store: JobStore, start_worker: StartWorker
+) -> None:
+    process = start_worker(drain_s=0)
+    jobs = [store.submit(tokens(1000)) for _ in range(3)]
+    for job in jobs:
+        wait_for_state(store, job, JobStatus.RUNNING)
+    process.send_signal(signal.SIGQUIT)
+    process.wait(timeout=30)
+    for job in jobs:
+        assert store.get(job.id).status is JobStatus.QUEUED
+    start_worker()
+    for job in jobs:
+        assert store.wait(job.id, 30).status is JobStatus.SUCCEEDED
+
+
+def test_a_worker_outlives_a_redis_that_refuses_to_write(
+    store: JobStore, start_worker: StartWorker, redis_client: Any, tmp_path: Path
+) -> None:
+    process = start_worker()
+    until(lambda: len(store.workers()) == 1)
+    redis_client.config_set("min-replicas-to-write", 1)  # the cheapest way to have it refuse
+    try:
+        time.sleep(5)
+    finally:
+        redis_client.config_set("min-replicas-to-write", 0)
+    assert store.wait(store.submit(tokens(3)).id, 30).status is JobStatus.SUCCEEDED
+    assert process.poll() is None
 
 
 def test_a_full_worker_still_answers_celery(

@@ -61,6 +61,7 @@ def test_inputs_of_no_known_form_are_refused(inputs: Any) -> None:
         {"best_of": 1, "num_return_sequences": 2},
         {"min_length": 3, "max_length": 2},
         {"min_new_tokens": 3, "max_new_tokens": 2},
+        {"min_new_tokens": 51},
         {"num_beams": 4},
     ],
 )
@@ -116,3 +117,19 @@ def test_ids_are_32_hexadecimal_digits() -> None:
 )
 def test_the_slug_of_a_model_fits_into_a_queue_name(model: str, slug: str) -> None:
     assert keys.slug(model) == slug
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"min_new_tokens": 50},
+        {"min_new_tokens": 100, "max_length": 200},
+        {"max_length": 5, "min_length": 5},
+        {"max_new_tokens": 0},
+        {"temperature": 5e-324, "seed": 2**64 - 1, "logit_bias": {"7": -100}},
+    ],
+)
+def test_what_is_accepted_can_be_read_again_once_it_is_resolved(parameters: dict[str, Any]) -> None:
+    resolved = parse(parameters=parameters).resolved()
+    assert JobRequest.model_validate_json(resolved.model_dump_json()) == resolved

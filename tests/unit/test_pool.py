@@ -1,0 +1,93 @@
+"""EnginePool without Celery and without Redis: what it does with claims that come and go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from distilq.claims import Claim
+from distilq.jobs import JobRequest, Outcome
+from distilq.settings import Settings
+from worker.lease import Holdings
+from worker.pool import EnginePool
+
+MODEL = "simulated:step_ms=20"
+
+
+class FakeClaims:
+    """Notes what is finished; nothing is ever claimed, canceled or lost by itself."""
+
+    def __init__(self) -> None:
+        self.finished: list[tuple[Claim, Outcome]] = []
+
+    def take(self, rows: int, queues: Any = None) -> list[Claim]:
+        return []
+
+    def finish(self, done: Sequence[tuple[Claim, Outcome]], _: Mapping[str, str]) -> None:
+        self.finished += done
+
+    def renew(self, progress: Mapping[Claim, tuple[int, int]]) -> dict[str, str]:
+        return {}
+
+    def next_cancel(self, timeout_s: float) -> None:
+        time.sleep(timeout_s)
+
+    def sweep(self) -> int:
+        return 0
+
+    def beat(self, state: Any) -> None: ...
+
+    def release(self, claims: Any) -> None: ...
+
+    def leave(self) -> None: ...
+
+
+@pytest.fixture
+def claims() -> FakeClaims:
+    return FakeClaims()
+
+
+@pytest.fixture
+def pool(claims: FakeClaims) -> Iterator[EnginePool]:
+    holdings = Holdings(claims, 8)  # type: ignore[arg-type]
+    app = SimpleNamespace(
+        distilq_settings=Settings(model=MODEL, drain_s=0),
+        distilq_worker_id="w",
+        conf=SimpleNamespace(broker_transport_options={"holdings": holdings}),
+    )
+    pool = EnginePool(limit=8, app=app)
+    pool.on_start()
+    yield pool
+    pool.on_stop()
+
+
+def a_claim(fence: int) -> Claim:
+    request = JobRequest(inputs="a").resolved().model_dump_json().encode()
+    return Claim("j", fence, 1, "q", b"", request)
+
+
+def deliver(pool: EnginePool, claim: Claim) -> None:
+    pool.holdings._held[claim.id] = claim
+    pool.on_apply(
+        None, ("task", claim.id), callback=lambda _: None, accept_callback=lambda *_: None
+    )
+
+
+def test_a_job_lost_and_claimed_again_is_not_taken_for_canceled(
+    pool: EnginePool, claims: FakeClaims
+) -> None:
+    first, second = a_claim(1), a_claim(2)
+    deliver(pool, first)
+    pool._stop_job(first, "lost")
+    deliver(pool, second)  # before the engine has let go of the first
+    deadline = time.monotonic() + 20
+    while not any(claim == second for claim, _ in claims.finished):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert [(c.fence, o.error) for c, o in claims.finished if c == second] == [(2, None)]
+    assert pool._running == {}
+    assert pool.holdings.all() == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,9 @@ from .weights import LayerWeights, Pair, Weights
 #: 2z of GELU's tanh form: GELU_LINEAR * (x + GELU_CUBIC * x^3), Hendrycks and Gimpel 2016.
 GELU_LINEAR = 2 * math.sqrt(2 / math.pi)
 GELU_CUBIC = 0.044715
+
+#: Attention of new queries over one layer's cache: (layer, query) gives what each query sees.
+Attention = Callable[[int, Tensor], Tensor]
 
 
 class Layer:
@@ -151,14 +154,7 @@ class GPT2:
         return self._head(self._normed(hidden, self._norm)).float()
 
 
-class Attention:
-    """Attention of new queries over the cache."""
-
-    def __call__(self, layer: int, query: Tensor) -> Tensor:
-        raise NotImplementedError
-
-
-class DecodeAttention(Attention):
+class DecodeAttention:
     """One query per row: a product per run of adjacent segments, straight from the cache."""
 
     def __init__(self, store: cache.Cache, batch: DecodeBatch, rows: Sequence[Row]) -> None:
@@ -190,7 +186,7 @@ class DecodeAttention(Attention):
         return out.flatten(1)
 
 
-class PrefillAttention(Attention):
+class PrefillAttention:
     """Many queries per prompt: each chunk by itself, of a shape that its own prompt decides."""
 
     def __init__(self, store: cache.Cache, chunks: Sequence[Chunk]) -> None:

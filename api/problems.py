@@ -21,7 +21,12 @@ log = logging.getLogger("distilq.api")
 PROBLEM_JSON = "application/problem+json"
 
 #: Seconds after which trying again makes sense, where the error does not know better.
-RETRY_AFTER_S = {errors.JobNotFinished: 1, errors.NoWorker: 5, errors.StoreUnavailable: 2}
+RETRY_AFTER_S = {
+    errors.JobNotFinished: 1,
+    errors.NoWorker: 5,
+    errors.StoreUnavailable: 2,
+    errors.StoreFull: 10,
+}
 
 
 def install(app: Flask) -> None:

@@ -129,12 +129,10 @@ class Claims:
 
     def beat(self, state: WorkerState) -> None:
         """Say that this worker is alive, and how it fares."""
-        seen = int(state.seen_at.timestamp() * 1000)
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.set(keys.worker(state.id), state.model_dump_json(), ex=keys.HEARTBEAT_S)
-        pipe.zadd(keys.WORKERS, {state.id: seen})
-        pipe.zremrangebyscore(keys.WORKERS, "-inf", seen - FORGET_WORKER_S * 1000)
-        pipe.execute()
+        self._scripts.beat(
+            keys=[keys.worker(state.id), keys.WORKERS],
+            args=[state.id, state.model_dump_json(), keys.HEARTBEAT_S, FORGET_WORKER_S * 1000],
+        )
 
     def leave(self) -> None:
         """Take this worker off the list, at an orderly stop."""

@@ -26,6 +26,7 @@
         ├── QueueFull                503
         ├── NoWorker                 503
         ├── StoreUnavailable         503
+        ├── StoreFull                503
         ├── TooManyWaiting           503
         └── NotFinishedInTime        504
 
@@ -179,6 +180,10 @@ class NoWorker(Unavailable):
 
 class StoreUnavailable(Unavailable):
     code, title = "store_unavailable", "Redis cannot be reached"
+
+
+class StoreFull(Unavailable):
+    code, title = "store_full", "Redis has no memory left for another job"
 
 
 class TooManyWaiting(Unavailable):

@@ -9,6 +9,7 @@ from redis.commands.core import Script
 from distilq.connection import RedisClient
 
 NAMES = (
+    "beat",
     "cancel",
     "claim",
     "commit",
@@ -30,6 +31,7 @@ class Scripts:
     redis-py sends the text again when the server has forgotten it (NOSCRIPT after a restart).
     """
 
+    beat: Script
     cancel: Script
     claim: Script
     commit: Script

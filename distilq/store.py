@@ -12,12 +12,19 @@ from itertools import islice
 from threading import Event
 from typing import ParamSpec, Protocol, TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from distilq import keys, listing, queue, record
 from distilq.cluster import JobPage, QueueState, WorkerState
 from distilq.connection import RedisClient
-from distilq.errors import JobGone, JobNotFinished, JobNotFound, QueueFull, StoreUnavailable
+from distilq.errors import (
+    JobGone,
+    JobNotFinished,
+    JobNotFound,
+    QueueFull,
+    StoreFull,
+    StoreUnavailable,
+)
 from distilq.jobs import Job, JobRequest, JobStatus, new_id
 from distilq.scripts import Scripts
 from distilq.settings import Settings
@@ -45,6 +52,7 @@ class Jobs(Protocol):
 
         Raises:
             QueueFull: a cap on queued jobs or tokens is reached; `retry_after_s` among its members.
+            StoreFull: Redis is at maxmemory.
             StoreUnavailable: Redis cannot be reached (every method here may raise it).
         """
 
@@ -89,6 +97,10 @@ def _reaches_redis(method: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(*args, **kwargs)
+        except ResponseError as error:
+            # From a script of Redis 6.2 the code is amid the message, not in front of it.
+            full = "OOM command not allowed" in str(error)
+            raise (StoreFull() if full else StoreUnavailable(f"Redis: {error}")) from error
         except RedisError as error:
             raise StoreUnavailable(f"Redis: {error}") from error
 

@@ -10,6 +10,12 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- At maxmemory Redis refuses a script whose first write may grow memory, and lets it go on once it
+-- has written. What ends or keeps a job must go on, so it begins by taking nothing out of a set.
+local function write_even_if_full()
+  redis.call('ZREM', EXPIRY, '')
+end
+
 -- The indexes are scored by the order of submission, which no two jobs share.
 local function move(id, from, to)
   local order = redis.call('ZSCORE', INDEX .. from, id)

@@ -5,6 +5,7 @@
 local id = ARGV[1]
 local status, priority, cost, worker =
   unpack(redis.call('HMGET', KEYS[1], 'status', 'priority', 'cost', 'worker'))
+write_even_if_full()
 if status == 'queued' then
   count(KEYS[2], priority, cost, -1)
   finalize(id, 'queued', 'canceled', now_ms())

@@ -8,6 +8,8 @@ local lease_ms, version = tonumber(ARGV[3]), tonumber(ARGV[4])
 local MOST_LOOKED_AT = 1000 -- messages per call, so that a run of canceled jobs never stalls Redis
 local now, claimed, newer, looked = now_ms(), {}, {}, 0
 
+write_even_if_full()
+
 local function id_of(message)
   local ok, decoded = pcall(cjson.decode, message)
   local headers = ok and type(decoded) == 'table' and decoded.headers

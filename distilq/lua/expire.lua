@@ -5,6 +5,7 @@ local status, created, within, priority, cost = unpack(
   redis.call('HMGET', KEYS[1], 'status', 'created', 'start_within_ms', 'priority', 'cost'))
 local now = now_ms()
 if status ~= 'queued' or not within or now <= created + within then return 0 end
+write_even_if_full()
 count(KEYS[2], priority, cost, -1)
 finalize(ARGV[1], 'queued', 'expired', now)
 return 1

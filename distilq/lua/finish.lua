@@ -10,6 +10,7 @@ if FINAL[status] then return 1 end
 if status ~= 'running' and status ~= 'canceling' then return 0 end
 
 local now = now_ms()
+write_even_if_full()
 redis.call('HSET', key, 'tokens_done', ARGV[4], unpack(ARGV, 5))
 redis.call('ZREM', KEYS[1], id)
 finalize(id, status, to, now)

@@ -3,6 +3,7 @@
 -- ARGV: per job: id, fence, queue, message
 -- Returns how many were still this worker's to hand back.
 local now, released = now_ms(), 0
+write_even_if_full()
 for i = 1, #ARGV, 4 do
   local id, fence, queue, message = unpack(ARGV, i, i + 3)
   local key = RECORD .. id

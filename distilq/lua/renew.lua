@@ -3,6 +3,7 @@
 -- ARGV: lease in ms, then per job: id, fence, tokens done, sequences done
 -- Returns {id, "lost" or "canceling"} for each job the worker has to stop.
 local now, stop = now_ms(), {}
+write_even_if_full()
 for i = 2, #ARGV, 4 do
   local id, fence = ARGV[i], ARGV[i + 1]
   local key = RECORD .. id

@@ -9,6 +9,7 @@ for i = 4, #ARGV, 2 do queues[ARGV[i]] = ARGV[i + 1] end
 
 local lapsed = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)
 local seq = {}
+write_even_if_full()
 for _, id in ipairs(lapsed) do seq[id] = tonumber(redis.call('HGET', RECORD .. id, 'seq') or 0) end
 table.sort(lapsed, function(a, b) return seq[a] > seq[b] end) -- the oldest last, so in front
 for _, id in ipairs(lapsed) do

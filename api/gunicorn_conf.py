@@ -34,5 +34,6 @@ control_socket_disable = True
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let requests that wait see that their process has been told to stop."""
+    """Let requests that wait see that their process has been told to stop; sweep."""
     worker.wsgi.extensions["distilq.stopping"] = lambda: not worker.alive
+    worker.wsgi.extensions["distilq.sweeper"].start()

@@ -38,7 +38,7 @@ class Operation:
 
 STORE = (e.StoreUnavailable,)
 BODY = (e.MalformedJson, e.PayloadTooLarge, e.UnsupportedMediaType, e.InvalidParameters)
-SUBMIT = (*BODY, e.QueueFull, e.StoreFull, *STORE)
+SUBMIT = (*BODY, e.QueueFull, e.OwnerFull, e.StoreFull, *STORE)
 JOB = (e.JobNotFound, e.JobGone, *STORE)
 JOB_ERRORS = (
     *(e.PromptTooLong, e.JobTooLarge, e.InvalidToken, e.Canceled),

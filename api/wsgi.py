@@ -5,8 +5,11 @@ from __future__ import annotations
 from distilq.connection import connect
 from distilq.settings import Settings
 from distilq.store import JobStore
+from distilq.sweeper import Sweeper
 
 from .app import create_app
 
 settings = Settings.from_env()
-app = create_app(settings, JobStore(connect(settings.redis_url), settings))
+redis = connect(settings.redis_url)
+app = create_app(settings, JobStore(redis, settings))
+app.extensions["distilq.sweeper"] = Sweeper(redis, settings.model)  # started in each process

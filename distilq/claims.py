@@ -7,19 +7,17 @@ it, so a worker that was thought dead cannot overwrite a newer result (fencing t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from distilq import keys, queue, record
 from distilq.cluster import WorkerState
 from distilq.connection import RedisClient
-from distilq.errors import Poisoned
 from distilq.jobs import JobStatus, Outcome
 from distilq.scripts import Scripts
 
-#: Lapsed leases after which a job is taken to be what kills its workers.
-MAX_DEATHS = 5
+#: More tokens than any worker has place for.
+NO_LIMIT = 2**52
 
 #: Seconds after its last heartbeat at which a worker's id is dropped from the list.
 FORGET_WORKER_S = 3_600
@@ -32,7 +30,9 @@ class Claim:
     id: str
     fence: int
     rows: int
-    queue: str
+    #: Tokens charged for it at admission, see JobRequest.cost.
+    cost: int
+    priority: str
     message: bytes
     request: bytes
 
@@ -46,28 +46,49 @@ class Claims:
     """What one worker does to the jobs of one model. Any method may raise redis.RedisError."""
 
     def __init__(self, redis: RedisClient, model: str, worker_id: str) -> None:
-        self._redis = redis
+        self.redis = redis
         self._scripts = Scripts(redis)
-        self._model = model
         self._worker_id = worker_id
+        self._slug = keys.slug(model)
         self._queues = queue.queues(model)
-        self._leases, self._counters = keys.leases(model), keys.counters(model)
-        self._wake = keys.wake(model)
+        self._calls = 0
 
-    def take(self, rows: int, queues: Collection[str] | None = None) -> list[Claim]:
-        """Claim queued jobs until they come to at least `rows` rows, or the queues are empty.
+    def take(
+        self,
+        rows: int,
+        queues: Collection[str] | None = None,
+        *,
+        tokens: int = NO_LIMIT,
+        urgent_rows: int = 0,
+    ) -> list[Claim]:
+        """Claim queued jobs until they come to at least `rows` rows or `tokens` tokens.
 
-        `queues` are the names of those to look at; all of the model's by default.
+        `queues` are the names of those to look at; all of the model's by default. `urgent_rows` are
+        claimed of interactive jobs even where the other two leave no room. After an error the next
+        call is the same one to Redis: what it has claimed already, it gives again.
         """
-        names = [name for name in self._queues.values() if queues is None or name in queues]
-        claimed = self._scripts.claim(
-            keys=[self._leases, self._counters, self._wake, keys.dead(self._model), *names],
-            args=[self._worker_id, rows, keys.LEASE_S * 1000, keys.VERSION],
-        )
-        return [
-            Claim(job_id.decode(), fence, int(rows), names[index], message, request)
-            for index, message, job_id, fence, rows, request in claimed
+        looked_at = [p for p, name in self._queues.items() if queues is None or name in queues]
+        args: list[str | int] = [
+            *(self._slug, self._worker_id, self._calls, rows, tokens, urgent_rows),
+            *(keys.LEASE_S * 1000, keys.VERSION, queue.ENVELOPE),
+            *looked_at,
         ]
+        claimed = self._scripts.claim(args=args)
+        self._calls += 1
+        return [self._claim(*values) for values in claimed]
+
+    def _claim(
+        self,
+        job_id: bytes,
+        fence: int,
+        rows: bytes,
+        cost: bytes,
+        priority: bytes,
+        request: bytes,
+        message: bytes,
+    ) -> Claim:
+        level = priority.decode()
+        return Claim(job_id.decode(), fence, int(rows), int(cost), level, message, request)
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], served_by: Mapping[str, str]) -> None:
         """Write the outcomes of one step in one pipeline; `served_by` goes into each record.
@@ -75,11 +96,11 @@ class Claims:
         An outcome whose claim is no longer valid is dropped: another worker has the job, or had it.
         """
         stamp = [text for pair in served_by.items() for text in pair]
-        pipe = self._redis.pipeline(transaction=False)
+        pipe = self.redis.pipeline(transaction=False)
         for claim, outcome in done:
             self._scripts.finish(
-                keys=[self._leases, keys.drain(self._model)],
                 args=[
+                    self._slug,
                     claim.id,
                     claim.fence,
                     _status(outcome).value,
@@ -97,10 +118,10 @@ class Claims:
         Returns:
             The jobs to stop, and why: "lost" (another claim is valid) or "canceling".
         """
-        args: list[str | int] = [keys.LEASE_S * 1000]
+        args: list[str | int] = [self._slug, keys.LEASE_S * 1000]
         for claim, (tokens, sequences) in progress.items():
             args += [claim.id, claim.fence, tokens, sequences]
-        stop = self._scripts.renew(keys=[self._leases], args=args)
+        stop = self._scripts.renew(args=args)
         return {job_id.decode(): why.decode() for job_id, why in stop}
 
     def release(self, claims: Iterable[Claim]) -> None:
@@ -108,23 +129,17 @@ class Claims:
 
         One that is being canceled ends canceled instead.
         """
-        args = [x for c in reversed([*claims]) for x in (c.id, c.fence, c.queue, c.message)]
-        self._scripts.release(keys=[self._leases, self._counters, self._wake], args=args)
+        args = [x for c in reversed([*claims]) for x in (c.id, c.fence, c.message)]
+        self._scripts.release(args=[self._slug, *args])
 
-    def sweep(self) -> int:
-        """Queue again what dead workers held; the number of leases that had lapsed."""
-        error = Poisoned(f"{MAX_DEATHS} workers died or froze while they ran it", deaths=MAX_DEATHS)
-        names = [text for pair in self._queues.items() for text in pair]
-        return int(
-            self._scripts.sweep(
-                keys=[self._leases, self._counters, self._wake],
-                args=[MAX_DEATHS, json.dumps(error.problem()), queue.ENVELOPE, *names],
-            )
-        )
+    def nudge(self) -> None:
+        """Wake this worker's own wait for wake tokens."""
+        self.redis.lpush(keys.nudge(self._worker_id), "1")
+        self.redis.expire(keys.nudge(self._worker_id), keys.HEARTBEAT_S)
 
     def next_cancel(self, timeout_s: float) -> str | None:
         """The id of a running job to stop, as soon as there is one, or None after `timeout_s`."""
-        found = self._redis.blpop([keys.cancels(self._worker_id)], timeout=timeout_s)
+        found = self.redis.blpop([keys.cancels(self._worker_id)], timeout=timeout_s)
         return None if found is None else found[1].decode()
 
     def beat(self, state: WorkerState) -> None:
@@ -136,8 +151,9 @@ class Claims:
 
     def leave(self) -> None:
         """Take this worker off the list, at an orderly stop."""
-        self._redis.zrem(keys.WORKERS, self._worker_id)
-        self._redis.delete(keys.worker(self._worker_id), keys.cancels(self._worker_id))
+        self.redis.zrem(keys.WORKERS, self._worker_id)
+        mine = (keys.worker, keys.cancels, keys.claimed, keys.nudge)
+        self.redis.delete(*(key(self._worker_id) for key in mine))
 
 
 def _status(outcome: Outcome) -> JobStatus:

@@ -24,6 +24,7 @@
     │   └── GenerationFailed         500
     └── Unavailable                  nothing is wrong with the request; try again
         ├── QueueFull                503
+        ├── OwnerFull                429
         ├── NoWorker                 503
         ├── StoreUnavailable         503
         ├── StoreFull                503
@@ -172,6 +173,10 @@ class Unavailable(DistilqError):
 
 class QueueFull(Unavailable):
     code, title = "queue_full", "The queue is full"
+
+
+class OwnerFull(Unavailable):
+    code, title, status = "owner_full", "You have as many jobs here as your key allows", 429
 
 
 class NoWorker(Unavailable):

@@ -29,10 +29,17 @@ STAGING_S = 600
 #: Width in seconds of one bucket of the drain-rate counter, and how many buckets are kept.
 DRAIN_BUCKET_S, DRAIN_BUCKETS = 10, 12
 
-#: ZSET per status, of job ids by the order of their submission.
+#: Seconds for which the process that sweeps stays the one that does.
+SWEEPER_S = 5
+
+#: ZSET per status, of job ids by the order of their submission; `STATUS@OWNER` for those of one.
 INDEX_PREFIX = "distilq:jobs:"
 #: ZSET of finished job ids by the time in ms at which their record expires: the tombstones.
 EXPIRY = "distilq:expiry"
+#: HASH of owner by id, for finished jobs that have one; the tombstone's half of EXPIRY.
+OWNERS = "distilq:owners"
+#: HASH per owner of the jobs that are queued or running.
+FLIGHT = "distilq:flight"
 #: ZSET of worker ids by the time in ms of their last heartbeat.
 WORKERS = "distilq:workers"
 #: HASH of counters since the first start: submitted, succeeded, failed, …, generated_tokens.
@@ -54,7 +61,7 @@ def job(job_id: str) -> str:
 
 
 def worker(worker_id: str) -> str:
-    """HASH: what a worker says of itself; lives HEARTBEAT_S from the last heartbeat."""
+    """STRING: what a worker says of itself; lives HEARTBEAT_S from the last heartbeat."""
     return f"distilq:worker:{worker_id}"
 
 
@@ -63,41 +70,86 @@ def cancels(worker_id: str) -> str:
     return f"distilq:cancels:{worker_id}"
 
 
+def claimed(worker_id: str) -> str:
+    """STRING: number and jobs of a worker's last claim, in case the answer is lost."""
+    return f"distilq:claimed:{worker_id}"
+
+
+def nudge(worker_id: str) -> str:
+    """LIST of tokens for this worker alone: it has room again."""
+    return f"distilq:nudge:{worker_id}"
+
+
 def waiters(api_id: str) -> str:
     """Pub/sub channel on which an API process hears that a job it waits for has finished."""
     return f"distilq:waiters:{api_id}"
 
 
-def queue(model: str, priority: str) -> str:
-    """LIST of Celery messages, newest at the left; also the Celery queue's name."""
-    return f"distilq.{slug(model)}.{priority}"
+def staging(batch_id: str) -> str:
+    """LIST of the ids of a batch that is not committed yet."""
+    return f"distilq:staging:{batch_id}"
 
 
-def wake(model: str) -> str:
+def queue(model: str, priority: str, owner: str = "") -> str:
+    """LIST of Celery messages, newest at the left, under the name of a Celery queue."""
+    return f"distilq.{slug(model)}.{priority}" + (f"@{owner}" if owner else "")
+
+
+def ring(model: str, priority: str) -> str:
+    """ZSET of the owners with queued jobs, by the virtual time at which they are due."""
+    return _of(model, f"ring:{priority}")
+
+
+def paused(model: str) -> str:
+    """SET of the priorities whose jobs are not claimed for now."""
+    return _of(model, "paused")
+
+
+def wake(model: str, *, interactive: bool = False) -> str:
     """LIST of tokens, one per worker that ought to look at the queues."""
-    return f"distilq:{slug(model)}:wake"
+    return _of(model, "wake:interactive" if interactive else "wake")
 
 
 def leases(model: str) -> str:
     """ZSET of running job ids by the time in ms at which their lease lapses."""
-    return f"distilq:{slug(model)}:leases"
+    return _of(model, "leases")
+
+
+def deadlines(model: str) -> str:
+    """ZSET of job ids by the time in ms until which they must have been started."""
+    return _of(model, "deadlines")
+
+
+def sweeper(model: str) -> str:
+    """STRING: id of the process that sweeps, for SWEEPER_S."""
+    return _of(model, "sweeper")
 
 
 def dead(model: str) -> str:
-    """LIST of messages that no worker could read."""
-    return f"distilq:{slug(model)}:dead"
+    """ZSET of the dead list's ids by the time in ms at which they came there."""
+    return _of(model, "dead")
+
+
+def dead_entry(model: str, entry_id: str) -> str:
+    """HASH: a message that nobody could read, or a job that killed its workers."""
+    return _of(model, f"dead:{entry_id}")
 
 
 def counters(model: str) -> str:
-    """HASH: per priority `jobs:P` and `tokens:P` queued, `in:P` and `out:P` sequence numbers."""
-    return f"distilq:{slug(model)}:counters"
+    """HASH: what is queued, and the numbers of those who came and were served.
+
+    `jobs`, `tokens`: queued in all; `jobs:P`, `tokens:P`: of a priority; `in:P`, `out:P`: sequence
+    numbers given and last served; `now:P`: virtual time of the ring, `due:P@O`: until which the
+    owner O has had its share; `turn`: jobs claimed while several priorities waited. `@O` behind any
+    of the others: the same of one owner.
+    """
+    return _of(model, "counters")
 
 
 def drain(model: str) -> str:
     """Prefix of the counters of finished jobs per DRAIN_BUCKET_S."""
-    return f"distilq:{slug(model)}:drain:"
+    return _of(model, "drain:")
 
 
-def staging(batch_id: str) -> str:
-    """LIST of the ids of a batch that is not committed yet."""
-    return f"distilq:staging:{batch_id}"
+def _of(model: str, name: str) -> str:
+    return f"distilq:{slug(model)}:{name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from distilq import keys
 from distilq.cluster import QueueLevel, QueueState, WorkerState
@@ -15,6 +15,7 @@ from distilq.jobs import JobStatus, Priority, QueuePlace
 
 #: Messages looked at for the oldest job that is still queued; canceled ones leave theirs behind.
 LOOKED_AT = 16
+OWNERS_LOOKED_AT = 16
 
 #: What `page` gives as `next`: a submission's number, below 2^53 as every score of a ZSET.
 CURSOR = re.compile("[0-9a-f]{1,13}")
@@ -23,11 +24,14 @@ CURSOR = re.compile("[0-9a-f]{1,13}")
 def place(record: Mapping[bytes, bytes], counters: Mapping[bytes, bytes]) -> QueuePlace:
     """Where a queued job stands, in O(1): its sequence number less the last one served.
 
-    Canceled jobs in front of it still count, so the position is an upper bound.
+    Canceled jobs in front of it still count. Of jobs of other owners as many count as of its own:
+    they take turns.
     """
-    priority = record[b"priority"].decode()
-    ahead = int(record[b"seq"]) - _int(counters, f"out:{priority}")
-    level = min(max(ahead, 1), max(_int(counters, f"jobs:{priority}"), 1))
+    priority, owner = record[b"priority"].decode(), record.get(b"owner", b"").decode()
+    mark = f"{priority}@{owner}" if owner else priority
+    own, all_ = _int(counters, f"jobs:{mark}"), _int(counters, f"jobs:{priority}")
+    ahead = min(max(int(record[b"seq"]) - _int(counters, f"out:{mark}"), 1), max(own, 1))
+    level = min(ahead + min(all_ - own, ahead), max(all_, 1)) if owner else ahead
     urgent = keys.PRIORITIES[: keys.PRIORITIES.index(priority)]
     position = level + sum(_int(counters, f"jobs:{p}") for p in urgent)
     return QueuePlace(priority=Priority(priority), position=position)
@@ -69,17 +73,19 @@ def _level(
     return QueueLevel(
         jobs=max(0, _int(counters, f"jobs:{priority}")),
         tokens=max(0, _int(counters, f"tokens:{priority}")),
-        oldest_age_s=_oldest_age(redis, keys.queue(model, priority)),
+        oldest_age_s=max(_ages(redis, model, priority), default=None),
     )
 
 
-def _oldest_age(redis: RedisClient, queue: str) -> float | None:
-    for message in reversed(redis.lrange(queue, -LOOKED_AT, -1)):
-        job_id = _id_of(message)
-        status, created = redis.hmget(keys.job(job_id), "status", "created")
-        if status == b"queued":
-            return round(max(0.0, time.time() - int(created) / 1000), 3)
-    return None
+def _ages(redis: RedisClient, model: str, priority: str) -> Iterator[float]:
+    """Ages in seconds of the oldest queued jobs of the owners that are due first."""
+    for owner in redis.zrange(keys.ring(model, priority), 0, OWNERS_LOOKED_AT - 1):
+        queue = keys.queue(model, priority, owner.decode())
+        for message in reversed(redis.lrange(queue, -LOOKED_AT, -1)):
+            status, created = redis.hmget(keys.job(_id_of(message)), "status", "created")
+            if status == b"queued":
+                yield round(max(0.0, time.time() - int(created) / 1000), 3)
+                break
 
 
 def _id_of(message: bytes) -> str:
@@ -90,9 +96,9 @@ def _id_of(message: bytes) -> str:
 
 
 def page(
-    redis: RedisClient, status: JobStatus | None, limit: int, cursor: str | None
+    redis: RedisClient, owner: str | None, status: JobStatus | None, limit: int, cursor: str | None
 ) -> tuple[list[str], str | None]:
-    """Ids of one page, newest first, and the cursor of the next.
+    """Ids of one page, newest first, and the cursor of the next; `owner` None: of all owners.
 
     One index per status, merged here: each gives at most one page, read in one transaction so that
     a job on its way from one to the next is seen once.
@@ -100,7 +106,7 @@ def page(
     below = "+inf" if cursor is None else f"({_order_of(cursor)}"
     pipe = redis.pipeline(transaction=True)
     for s in JobStatus if status is None else [status]:
-        key = keys.INDEX_PREFIX + s.value
+        key = keys.INDEX_PREFIX + s.value + (f"@{owner}" if owner else "")
         pipe.zrevrangebyscore(key, below, "-inf", 0, limit + 1, withscores=True)
     newest = sorted(((o, i) for found in pipe.execute() for i, o in found), reverse=True)
     chosen = newest[:limit]

@@ -29,11 +29,12 @@ from distilq.jobs import (
 Hash = Mapping[bytes, bytes]
 
 
-def new_fields(request: JobRequest, model: str) -> list[str | int]:
+def new_fields(request: JobRequest, model: str, owner: str = "") -> list[str | int]:
     """Field and value, in turn, of a record that is about to be written."""
     fields: list[str | int] = [
         "v", keys.VERSION,
         "model", model,
+        "slug", keys.slug(model),
         "priority", request.priority.value,
         "cost", request.cost,
         "rows", request.rows,
@@ -41,8 +42,15 @@ def new_fields(request: JobRequest, model: str) -> list[str | int]:
         "request", request.model_dump_json(),
     ]  # fmt: skip
     if request.start_within_s is not None:
-        fields += ["start_within_ms", round(request.start_within_s * 1000)]
+        fields += ["start_within_ms", within_ms(request)]
+    if owner:
+        fields += ["owner", owner]
     return fields
+
+
+def within_ms(request: JobRequest) -> int | str:
+    """The request's start_within_s as the scripts take it."""
+    return "" if request.start_within_s is None else round(request.start_within_s * 1000)
 
 
 def outcome_fields(outcome: Outcome) -> list[str]:
@@ -133,8 +141,10 @@ def _progress(request: JobRequest, record: Hash, outcome: Outcome) -> Progress:
 
 
 def missed_its_start(record: Hash) -> bool:
-    """Whether a queued job has waited past its start_within_s, by this machine's clock."""
+    """Whether a job that never ran waits past its start_within_s, by this machine's clock."""
     if record[b"status"] != b"queued" or b"start_within_ms" not in record:
+        return False
+    if int(record.get(b"attempt", b"0")) > 0:
         return False
     return time.time() * 1000 > int(record[b"created"]) + int(record[b"start_within_ms"])
 

@@ -16,8 +16,10 @@ NAMES = (
     "delete",
     "expire",
     "finish",
+    "purge",
     "release",
     "renew",
+    "resume",
     "stage",
     "submit",
     "sweep",
@@ -38,8 +40,10 @@ class Scripts:
     delete: Script
     expire: Script
     finish: Script
+    purge: Script
     release: Script
     renew: Script
+    resume: Script
     stage: Script
     submit: Script
     sweep: Script
@@ -47,7 +51,7 @@ class Scripts:
 
     def __init__(self, redis: RedisClient) -> None:
         folder = files("distilq.lua")
-        common = (folder / "_common.lua").read_text()
+        common = "".join((folder / f"_{name}.lua").read_text() for name in ("common", "queue"))
         for name in NAMES:
             text = common + (folder / f"{name}.lua").read_text()
             setattr(self, name, redis.register_script(text))

@@ -5,14 +5,16 @@ Every transition is one Lua call (`lua/`), so that a process may die between any
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import islice
 from threading import Event
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from redis.exceptions import RedisError, ResponseError
+from typing_extensions import Self
 
 from distilq import keys, listing, queue, record
 from distilq.cluster import JobPage, QueueState, WorkerState
@@ -21,11 +23,13 @@ from distilq.errors import (
     JobGone,
     JobNotFinished,
     JobNotFound,
+    OwnerFull,
     QueueFull,
     StoreFull,
     StoreUnavailable,
 )
-from distilq.jobs import Job, JobRequest, JobStatus, new_id
+from distilq.jobs import Job, JobRequest, JobStatus, Priority, new_id
+from distilq.owner import EVERYBODY, Owner
 from distilq.scripts import Scripts
 from distilq.settings import Settings
 from distilq.waiting import Waiters
@@ -35,6 +39,15 @@ STAGED_PER_CALL = 200
 
 #: Seconds between two questions whether to give up waiting.
 GIVE_UP_S = 1.0
+
+#: The error of each cap, and what there are too many of.
+CAPS = {
+    "jobs": (QueueFull, "jobs are queued"),
+    "tokens": (QueueFull, "tokens are queued"),
+    "own_jobs": (OwnerFull, "of your jobs are queued"),
+    "own_tokens": (OwnerFull, "tokens of your jobs are queued"),
+    "own_in_flight": (OwnerFull, "of your jobs are queued or running"),
+}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,11 +60,15 @@ def never() -> bool:
 class Jobs(Protocol):
     """What the API needs of a store; `JobStore` and `testing.MemoryStore` both have it."""
 
+    def owned_by(self, owner: Owner) -> Self:
+        """The store as this owner sees it: others' ids are unknown, what it submits is its own."""
+
     def submit(self, request: JobRequest) -> Job:
         """Write the record and queue the message, together; the job as it then stands.
 
         Raises:
             QueueFull: a cap on queued jobs or tokens is reached; `retry_after_s` among its members.
+            OwnerFull: the owner's own cap on them, or on its jobs in flight, is reached.
             StoreFull: Redis is at maxmemory.
             StoreUnavailable: Redis cannot be reached (every method here may raise it).
         """
@@ -88,6 +105,14 @@ class Jobs(Protocol):
     def workers(self) -> list[WorkerState]:
         """The workers alive now, oldest first."""
 
+    def pause(self, priority: Priority) -> None:
+        """Let no worker take jobs of this priority, until `resume`."""
+
+    def resume(self, priority: Priority) -> None: ...
+
+    def purge(self, priority: Priority) -> int:
+        """Cancel all queued jobs of this priority; how many there were."""
+
     def ping(self) -> None:
         """Raises StoreUnavailable."""
 
@@ -120,26 +145,28 @@ class JobStore:
         self.redis = redis
         self.settings = settings
         self.model = settings.model
+        self.owner = EVERYBODY
         self._scripts = Scripts(redis)
         self._waiters = Waiters(redis)
-        self._counters = keys.counters(self.model)
+        self._slug = keys.slug(self.model)
         self._queues = queue.queues(self.model)
+
+    def owned_by(self, owner: Owner) -> Self:
+        other = copy.copy(self)  # the scripts, the waiters and the client are shared
+        other.owner = owner
+        return other
 
     @_reaches_redis
     def submit(self, request: JobRequest) -> Job:
         job_id, request = new_id(), request.resolved()
         name = self._queues[request.priority.value]
         answer = self._scripts.submit(
-            keys=[keys.job(job_id), name, self._counters, keys.wake(self.model)],
             args=[
-                job_id,
-                queue.message(job_id, name),
-                request.priority.value,
-                request.cost,
-                self.settings.max_queued_jobs,
-                self.settings.max_queued_tokens,
-                *record.new_fields(request, self.model),
-            ],
+                *(self._slug, job_id, request.priority.value, self.owner.id, request.cost),
+                *(queue.message(job_id, name), record.within_ms(request)),
+                *self._caps(),
+                *record.new_fields(request, self.model, self.owner.id),
+            ]
         )
         self._admitted(answer)
         return self.get(job_id)
@@ -151,16 +178,10 @@ class JobStore:
         parts = iter(batch)
         while part := list(islice(parts, STAGED_PER_CALL)):
             self._stage(staging, part)
+        cost = sum(request.cost for _, request in batch)
         answer = self._scripts.commit(
-            keys=[staging, self._counters, keys.wake(self.model)],
-            args=[
-                self.settings.max_queued_jobs,
-                self.settings.max_queued_tokens,
-                sum(request.cost for _, request in batch),
-                len(batch),
-                queue.ENVELOPE,
-                *(text for pair in self._queues.items() for text in pair),
-            ],
+            keys=[staging],
+            args=[self._slug, self.owner.id, cost, len(batch), queue.ENVELOPE, *self._caps()],
         )
         self._admitted(answer)
         return [job_id for job_id, _ in batch]
@@ -168,22 +189,30 @@ class JobStore:
     def _stage(self, staging: str, part: list[tuple[str, JobRequest]]) -> None:
         args: list[str | int] = [keys.STAGING_S]
         for job_id, request in part:
-            fields = record.new_fields(request, self.model)
-            args += [job_id, request.priority.value, request.cost, len(fields), *fields]
+            fields = record.new_fields(request, self.model, self.owner.id)
+            args += [job_id, request.priority.value, request.cost, record.within_ms(request)]
+            args += [len(fields), *fields]
         self._scripts.stage(keys=[staging], args=args)
 
-    def _admitted(self, answer: list[int]) -> None:
+    def _caps(self) -> list[int]:
+        owner = self.owner
+        return [
+            *(self.settings.max_queued_jobs, self.settings.max_queued_tokens),
+            *(owner.max_queued_jobs, owner.max_queued_tokens, owner.max_in_flight),
+        ]
+
+    def _admitted(self, answer: list[Any]) -> None:
         if answer[0] == 1:
             return
         if answer[0] < 0:
             raise StoreUnavailable("the batch took too long to write; nothing of it was queued")
-        jobs, tokens = answer[1:]
+        _, cap, there_are, at_most, jobs = answer
         eta = listing.eta_s(self.redis, self.model, jobs)
-        raise QueueFull(
-            f"{jobs} jobs and {tokens} tokens are queued; at most"
-            f" {self.settings.max_queued_jobs} and {self.settings.max_queued_tokens} may be",
-            queued_jobs=jobs,
-            queued_tokens=tokens,
+        error, words = CAPS[cap.decode()]
+        raise error(
+            f"{there_are} {words}; at most {at_most} may be",
+            limit=at_most,
+            current=there_are,
             retry_after_s=max(1, min(60, round((eta or 100) / 100))),
         )
 
@@ -206,27 +235,34 @@ class JobStore:
 
     def _read(self, job_ids: Sequence[str]) -> list[Job | str]:
         pipe = self.redis.pipeline(transaction=False)
-        pipe.hgetall(self._counters)
+        pipe.hgetall(keys.counters(self.model))
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
             pipe.zscore(keys.EXPIRY, job_id)
+            pipe.hget(keys.OWNERS, job_id)
         counters, *found = pipe.execute()
-        pairs = zip(job_ids, found[::2], found[1::2], strict=True)
-        return [self._to_job(job_id, row, gone, counters) for job_id, row, gone in pairs]
+        facts = zip(job_ids, found[::3], found[1::3], found[2::3], strict=True)
+        return [self._to_job(counters, *each) for each in facts]
 
     def _to_job(
-        self, job_id: str, row: record.Hash, gone: float | None, counters: record.Hash
+        self,
+        counters: record.Hash,
+        job_id: str,
+        row: record.Hash,
+        gone: float | None,
+        owner: bytes | None,
     ) -> Job | str:
+        if not self._sees(row.get(b"owner", owner or b"")):
+            return "unknown"
         if not row or row[b"status"] == b"staged":
             return "unknown" if gone is None else "gone"
-        counted_in = keys.counters(row[b"model"].decode())
-        if record.missed_its_start(row) and self._expire(job_id, counted_in):
-            return self.get(job_id)
-        has_place = row[b"status"] == b"queued" and counted_in == self._counters
+        if record.missed_its_start(row) and self._scripts.expire(args=[job_id]):
+            return self._read([job_id])[0]
+        has_place = row[b"status"] == b"queued" and row[b"slug"].decode() == self._slug
         return record.to_job(job_id, row, listing.place(row, counters) if has_place else None)
 
-    def _expire(self, job_id: str, counters: str) -> bool:
-        return bool(self._scripts.expire(keys=[keys.job(job_id), counters], args=[job_id]))
+    def _sees(self, owner: bytes) -> bool:
+        return self.owner.sees_all or owner.decode() == self.owner.id
 
     @_reaches_redis
     def wait(self, job_id: str, timeout_s: float, give_up: Callable[[], bool] = never) -> Job:
@@ -246,9 +282,8 @@ class JobStore:
 
     @_reaches_redis
     def cancel(self, job_id: str) -> Job:
-        # Records are common to all models that share this Redis; it may be another one's job.
-        model = self.redis.hget(keys.job(job_id), "model") or b""
-        self._scripts.cancel(keys=[keys.job(job_id), keys.counters(model.decode())], args=[job_id])
+        if not self.get(job_id).status.final:
+            self._scripts.cancel(args=[job_id])
         return self.get(job_id)
 
     @_reaches_redis
@@ -256,11 +291,12 @@ class JobStore:
         status = self.get(job_id).status
         if not status.final:
             raise JobNotFinished(f"job {job_id} is {status.value}; cancel it first")
-        self._scripts.delete(keys=[keys.job(job_id)], args=[job_id])
+        self._scripts.delete(args=[job_id])
 
     @_reaches_redis
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
-        job_ids, following = listing.page(self.redis, status, limit, cursor)
+        of = None if self.owner.sees_all else self.owner.id
+        job_ids, following = listing.page(self.redis, of, status, limit, cursor)
         jobs = [job for job in self._read(job_ids) if isinstance(job, Job)]
         return JobPage(jobs=jobs, next=following)
 
@@ -271,6 +307,22 @@ class JobStore:
     @_reaches_redis
     def workers(self) -> list[WorkerState]:
         return listing.workers(self.redis, self.model)
+
+    @_reaches_redis
+    def pause(self, priority: Priority) -> None:
+        self.redis.sadd(keys.paused(self.model), priority.value)
+
+    @_reaches_redis
+    def resume(self, priority: Priority) -> None:
+        self._scripts.resume(args=[self._slug, priority.value])
+
+    @_reaches_redis
+    def purge(self, priority: Priority) -> int:
+        canceled, more = 0, 1
+        while more:
+            some, more = self._scripts.purge(args=[self._slug, priority.value])
+            canceled += some
+        return canceled
 
     def close(self) -> None:
         """End the thread that waits on behalf of `wait`. The Redis client stays the caller's."""

@@ -6,12 +6,15 @@ tests may turn; only `wait` waits for real.
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
+
+from typing_extensions import Self
 
 from distilq import keys
 from distilq.cluster import JobPage, QueueLevel, QueueState, WorkerState
@@ -22,6 +25,7 @@ from distilq.errors import (
     JobGone,
     JobNotFinished,
     JobNotFound,
+    OwnerFull,
     QueueFull,
     StartedTooLate,
     StoreUnavailable,
@@ -31,6 +35,7 @@ from distilq.jobs import (
     JobRequest,
     JobStatus,
     Outcome,
+    Priority,
     Progress,
     QueuePlace,
     Urls,
@@ -38,6 +43,7 @@ from distilq.jobs import (
     new_id,
 )
 from distilq.jobs import Sequence as Text
+from distilq.owner import EVERYBODY, Owner
 from distilq.store import GIVE_UP_S, never
 
 #: A worker as its heartbeat would describe it.
@@ -84,6 +90,7 @@ class _Record:
 
     job: Job
     request: JobRequest
+    owner: str = ""
     deleted_at: datetime | None = None
 
     @property
@@ -111,6 +118,9 @@ class MemoryStore:
         #: Called with the id whenever somebody begins to wait: a place to play the worker.
         self.on_wait: Callable[[str], Any] = lambda job_id: None
         self.alive: list[WorkerState] = []
+        self.owner = EVERYBODY
+        #: Priorities that a worker would leave alone.
+        self.paused: set[Priority] = set()
         self._records: dict[str, _Record] = {}
         self._changed = threading.Condition(threading.RLock())
 
@@ -172,6 +182,26 @@ class MemoryStore:
             jobs=jobs[offset : offset + limit], next=str(offset + limit) if rest else None
         )
 
+    def owned_by(self, owner: Owner) -> Self:
+        other = copy.copy(self)  # the records are shared
+        other.owner = owner
+        return other
+
+    def pause(self, priority: Priority) -> None:
+        self.ping()
+        self.paused.add(priority)
+
+    def resume(self, priority: Priority) -> None:
+        self.ping()
+        self.paused.discard(priority)
+
+    def purge(self, priority: Priority) -> int:
+        self.ping()
+        found = [job.id for job, _ in self._queued() if job.queue.priority is priority]
+        for job_id in found:
+            self._end(job_id, JobStatus.CANCELED, error=Canceled().problem())
+        return len(found)
+
     def queue(self) -> QueueState:
         self.ping()
         queued = self._queued()
@@ -226,10 +256,22 @@ class MemoryStore:
         queued = self._queued()
         tokens = sum(r.request.cost for _, r in queued) + sum(r.cost for r in requests)
         jobs = len(queued) + len(requests)
+        self._admit_owner(len(requests), sum(r.cost for r in requests))
         if jobs > self.max_queued_jobs or tokens > self.max_queued_tokens:
             raise QueueFull(
                 f"{len(queued)} jobs are queued, at most {self.max_queued_jobs}", retry_after_s=1
             )
+
+    def _admit_owner(self, jobs: int, tokens: int) -> None:
+        mine = [r for r in self._all() if r.owner == self.owner.id and not r.job.status.final]
+        queued = [r for r in mine if r.job.status is JobStatus.QUEUED]
+        for held, more, cap in (
+            (len(queued), jobs, self.owner.max_queued_jobs),
+            (sum(r.request.cost for r in queued), tokens, self.owner.max_queued_tokens),
+            (len(mine), jobs, self.owner.max_in_flight),
+        ):
+            if cap and held + more > cap:
+                raise OwnerFull(f"{held}; at most {cap} may be", limit=cap, retry_after_s=1)
 
     def _write(self, request: JobRequest) -> str:
         job_id = new_id()
@@ -248,12 +290,12 @@ class MemoryStore:
             metadata=request.metadata,
             urls=Urls(self=path, result=f"{path}/result", cancel=f"{path}/cancel"),
         )
-        self._records[job_id] = _Record(job, request)
+        self._records[job_id] = _Record(job, request, self.owner.id)
         return job_id
 
     def _record(self, job_id: str) -> _Record:
         record = self._records.get(job_id)
-        if record is None:
+        if record is None or not (self.owner.sees_all or record.owner == self.owner.id):
             raise JobNotFound(f"no job has the id {job_id}")
         gone_at = record.gone_at
         if gone_at is None or self.clock() < gone_at:

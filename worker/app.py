@@ -15,6 +15,7 @@ from distilq.claims import Claims
 from distilq.connection import connect
 from distilq.jobs import TASK_NAME
 from distilq.settings import Settings
+from distilq.sweeper import Sweeper
 
 from . import pool, transport
 from .lease import Holdings
@@ -26,7 +27,9 @@ def create_worker(settings: Settings) -> Celery:
     worker = make_celery(settings)
     # Random per process start; host and pid come again, in containers above all.
     worker.distilq_worker_id = secrets.token_hex(8)
-    claims = Claims(connect(settings.redis_url), settings.model, worker.distilq_worker_id)
+    redis = connect(settings.redis_url)
+    claims = Claims(redis, settings.model, worker.distilq_worker_id)
+    worker.distilq_sweeper = Sweeper(redis, settings.model)
     worker.conf.update(
         broker_transport=f"{transport.__name__}:Transport",
         worker_pool=f"{pool.__name__}:EnginePool",
@@ -38,9 +41,13 @@ def create_worker(settings: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )
     worker.conf.broker_transport_options |= {
-        "holdings": Holdings(claims, settings.max_rows),
-        "wake_key": keys.wake(settings.model),
-        "jobs": frozenset(queue.queues(settings.model).values()),
+        "holdings": Holdings(claims, settings.max_rows, settings.max_batch_tokens),
+        "queues_of_jobs": queue.queues(settings.model),
+        "wake_keys": [
+            keys.nudge(worker.distilq_worker_id),
+            keys.wake(settings.model, interactive=True),
+            keys.wake(settings.model),
+        ],
     }
     worker.task(name=TASK_NAME, ignore_result=False)(generate)
     return worker

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable
 
 from redis.exceptions import RedisError
 
 from distilq.claims import Claim, Claims
 from distilq.cluster import WorkerState
-from distilq.keys import LEASE_S
+
+from .watchdog import Watchdog
 
 log = logging.getLogger("distilq.lease")
 
@@ -25,20 +25,36 @@ TICK_S = 1.0
 class Holdings:
     """Which jobs this worker holds. Safe to use from any thread."""
 
-    def __init__(self, claims: Claims, max_rows: int) -> None:
+    def __init__(self, claims: Claims, max_rows: int, max_tokens: int) -> None:
         self.claims = claims
         # An eighth more than fits in the batch, so that a freed row is filled without a round trip.
-        self._limit = max_rows + max(1, max_rows // 8)
+        self._rows = max_rows + max(1, max_rows // 8)
+        self._tokens = max_tokens + max_tokens // 8
         self._held: dict[str, Claim] = {}
         self._lock = threading.Lock()
+        self._waits_for_urgent = False
 
-    def free_rows(self) -> int:
+    def has_room(self) -> bool:
         with self._lock:
-            return self._limit - sum(claim.rows for claim in self._held.values())
+            return self._free_rows() > 0 and self._free_tokens() > 0
+
+    def has_urgent_room(self) -> bool:
+        """Whether an interactive job could take the place of bulk rows."""
+        with self._lock:
+            return self._urgent_rows() > 0
+
+    def wait_for_urgent_alone(self) -> bool:
+        """Whether there is no room but for interactive jobs; if so, `drop` says when there is."""
+        with self._lock:
+            full = self._free_rows() <= 0 or self._free_tokens() <= 0
+            self._waits_for_urgent = full
+            return full
 
     def take(self, queues: Collection[str] | None = None) -> list[Claim]:
-        """Claim as many rows as there is room for, from these queues."""
-        claimed = self.claims.take(self.free_rows(), queues)
+        """Claim as many jobs as there is room for, from these queues."""
+        with self._lock:
+            rows, tokens, urgent = self._free_rows(), self._free_tokens(), self._urgent_rows()
+        claimed = self.claims.take(rows, queues, tokens=tokens, urgent_rows=urgent)
         with self._lock:
             self._held.update((claim.id, claim) for claim in claimed)
         return claimed
@@ -55,20 +71,40 @@ class Holdings:
         self.claims.release([claim])
         self.drop([claim])
 
-    def drop(self, claims: Iterable[Claim]) -> None:
-        """Let go of these very claims; a newer claim of the same job stays."""
+    def drop(self, claims: Iterable[Claim]) -> bool:
+        """Let go of these very claims; a newer claim of the same job stays.
+
+        Returns:
+            Whether the transport waits for interactive jobs alone and has to be told of the room.
+        """
         with self._lock:
             for claim in claims:
                 if self._held.get(claim.id) == claim:
                     del self._held[claim.id]
+            tell = self._waits_for_urgent and self._free_rows() > 0 and self._free_tokens() > 0
+            self._waits_for_urgent = self._waits_for_urgent and not tell
+            return tell
+
+    def _free_rows(self) -> int:
+        return self._rows - sum(claim.rows for claim in self._held.values())
+
+    def _free_tokens(self) -> int:
+        return self._tokens - sum(claim.cost for claim in self._held.values())
+
+    def _urgent_rows(self) -> int:
+        """Rows that bulk jobs hold, less those of interactive jobs that may have taken them."""
+        rows = {"interactive": 0, "normal": 0, "bulk": 0}
+        for claim in self._held.values():
+            rows[claim.priority] += claim.rows
+        over = max(0, -self._free_rows())
+        return max(0, rows["bulk"] - over)
 
 
 class Keeper:
     """The threads that talk to Redis on behalf of the running jobs.
 
-    One renews leases, reports progress and sweeps what dead workers left; one listens for cancels.
-    Leases are renewed only while `is_stepping` says that the engine moves: a frozen engine loses
-    its jobs to another worker.
+    One renews leases, reports progress and beats, as long as the engine moves; one listens for
+    cancels.
     """
 
     def __init__(
@@ -78,16 +114,15 @@ class Keeper:
         progress: Callable[[], dict[str, tuple[int, int]]],
         stop_job: Callable[[Claim, str], None],
         state: Callable[[], WorkerState],
-        is_stepping: Callable[[], bool],
+        watchdog: Watchdog,
     ) -> None:
         self._holdings = holdings
         self._claims = holdings.claims
         self._progress = progress
         self._stop_job = stop_job
         self._state = state
-        self._is_stepping = is_stepping
+        self._watchdog = watchdog
         self._stopped = threading.Event()
-        self._in_touch_since = time.monotonic()
         self._threads = [
             threading.Thread(target=self._keep, daemon=True, name="keeper"),
             threading.Thread(target=self._hear_cancels, daemon=True, name="cancels"),
@@ -104,19 +139,16 @@ class Keeper:
             thread.join(timeout=2 * TICK_S + 5)
 
     def _keep(self) -> None:
-        renewed = 0.0
         while not self._stopped.wait(TICK_S):
+            self._watchdog.look()
             try:
-                if self._is_stepping():
-                    self._renew()
-                    renewed = time.monotonic()
-                    self._claims.beat(self._state())
-                self._sweep(renewed)
+                self._renew()
+                self._claims.beat(self._state())
             except RedisError as error:
-                self._in_touch_since = time.monotonic()
                 log.warning("leases not renewed: %s", error)
             except Exception:  # without this thread every lease of this worker would lapse
                 log.exception("leases not renewed")
+        self._watchdog.rest()
 
     def _renew(self) -> None:
         done = self._progress()
@@ -127,14 +159,6 @@ class Keeper:
         for claim in held:  # not what Holdings says by now: that may be a newer claim
             if claim.id in stop:
                 self._stop_job(claim, stop[claim.id])
-
-    def _sweep(self, renewed: float) -> None:
-        """Not before Redis has answered for one lease period: others could not renew before."""
-        now = time.monotonic()
-        if now - self._in_touch_since > LEASE_S and now - renewed < LEASE_S:
-            lapsed = self._claims.sweep()
-            if lapsed:
-                log.warning("%d leases had lapsed; their jobs are queued again", lapsed)
 
     def _hear_cancels(self) -> None:
         while not self._stopped.is_set():

@@ -11,7 +11,8 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +24,18 @@ from distilq.claims import Claim
 from distilq.errors import GenerationFailed
 from distilq.jobs import JobRequest, Outcome
 from distilq.settings import Settings
+from distilq.sweeper import Sweeper
 
 from .engine import Engine
 from .lease import Holdings, Keeper
 from .loading import load_engine
 from .state import WorkerFace
+from .watchdog import EXIT_STATUS, Watchdog
 
 log = logging.getLogger("distilq.pool")
 
-#: Seconds without a finished loop after which the engine counts as frozen.
-FROZEN_S = 10.0
+#: Seconds that a thread gets at a stop to end what it is at.
+JOIN_S = 10.0
 
 #: Seconds between attempts to write results while Redis does not answer.
 RETRY_S = 0.5
@@ -69,7 +72,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         self._hub: Any = None
         self._drain_s = settings.drain_s
         self._stopping = threading.Event()
-        self._looped_at = time.monotonic()
+        self._loops = 0
         self._threads = [
             threading.Thread(target=self._step, daemon=True, name="engine"),
             threading.Thread(target=self._complete, daemon=True, name="completer"),
@@ -79,11 +82,13 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
             progress=self.engine.progress,
             stop_job=self._stop_job,
             state=self.face.state,
-            is_stepping=lambda: time.monotonic() - self._looped_at < FROZEN_S,
+            watchdog=Watchdog(lambda: self._loops),
         )
+        self.sweeper: Sweeper = self.app.distilq_sweeper
         for thread in self._threads:
             thread.start()
         self.keeper.start()
+        self.sweeper.start()
 
     def register_with_event_loop(self, hub: Any) -> None:
         self._hub = hub
@@ -133,7 +138,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
 
     def _stop_job(self, claim: Claim, why: str) -> None:
         if why == "lost":
-            self.holdings.drop([claim])
+            self._drop([claim])
         elif self._taken_over(claim.key) is None:  # revoked: Celery never gave it to `on_apply`
             self.holdings.hand_back(claim)
         self.engine.cancel(claim.key)
@@ -149,7 +154,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
     def _step(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._looped_at = time.monotonic()
+                self._loops += 1
                 if self.engine.wait(timeout=0.5):
                     done = self.engine.step()
                     if done:
@@ -157,7 +162,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         except BaseException:
             # Nothing in this process can go on without its engine; the leases pass its jobs on.
             log.critical("the engine died", exc_info=True)
-            os._exit(70)
+            os._exit(EXIT_STATUS)
 
     # The completer thread
 
@@ -167,7 +172,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
                 self._finish(done)
         except BaseException:
             log.critical("results cannot be written", exc_info=True)
-            os._exit(70)  # as above
+            os._exit(EXIT_STATUS)  # as above
 
     def _finish(self, done: Done) -> None:
         found = [(self._taken_over(key), outcome) for key, outcome in done]
@@ -175,7 +180,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         outcomes = [(r.claim, outcome) for r, outcome in finished]
         claims, served_by = self.holdings.claims, self.face.served_by
         self._until_redis_answers(lambda: claims.finish(outcomes, served_by))
-        self.holdings.drop(r.claim for r, _ in finished)
+        self._drop(r.claim for r, _ in finished)
         with self._lock:
             for r, _ in finished:
                 if self._running[r.claim.id].claim == r.claim:
@@ -183,10 +188,18 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         if self._hub is not None:
             self._hub.call_soon(self._tell_celery, [r for r, _ in finished])
 
+    def _drop(self, claims: Iterable[Claim]) -> None:
+        if self.holdings.drop(claims):
+            with suppress(RedisError):  # then it hears of the room when its wait is over
+                self.holdings.claims.nudge()
+
     def _tell_celery(self, finished: list[Running]) -> None:
         now = time.monotonic()
         for running in finished:
-            running.succeeded((0, None, now - running.started))
+            try:
+                running.succeeded((0, None, now - running.started))
+            except Exception:  # kombu runs callbacks unguarded: the others must be told too
+                log.exception("Celery does not take the end of job %s", running.claim.id)
 
     def _until_redis_answers(self, write: Callable[[], None]) -> None:
         while True:
@@ -211,9 +224,10 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         while self.holdings.all() and time.monotonic() < deadline:
             time.sleep(0.05)
         self._stopping.set()
-        self._threads[0].join(timeout=FROZEN_S)
+        self._threads[0].join(timeout=JOIN_S)
         self._done.put([])
-        self._threads[1].join(timeout=FROZEN_S)
+        self._threads[1].join(timeout=JOIN_S)
+        self.sweeper.stop()
         self.keeper.stop()
         self._hand_back()
 

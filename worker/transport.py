@@ -60,7 +60,10 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
     restore_at_shutdown = False
 
     def can_consume(self) -> bool:
-        return bool(not self.channel.consumes_jobs or self.channel.holdings.free_rows() > 0)
+        holdings = self.channel.holdings
+        return bool(
+            not self.channel.consumes_jobs or holdings.has_room() or holdings.has_urgent_room()
+        )
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         self._quick_ack(delivery_tag)
@@ -76,16 +79,20 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
     """Claims jobs where it consumes their queues; stock on any other, such as control replies."""
 
     QoS = QoS
-    from_transport_options = (*stock.Channel.from_transport_options, "holdings", "wake_key", "jobs")
+    from_transport_options = (
+        *stock.Channel.from_transport_options,
+        *("holdings", "queues_of_jobs", "wake_keys"),
+    )
     holdings: Holdings
-    wake_key: str
-    #: The names of the queues that hold jobs.
-    jobs: frozenset[str]
+    #: The queues that hold jobs, by priority.
+    queues_of_jobs: dict[str, str]
+    #: This worker's own, that of interactive jobs, that of all others.
+    wake_keys: list[str]
     _waiting_for_jobs = False
 
     @property
     def consumes_jobs(self) -> bool:
-        return not self.jobs.isdisjoint(self.active_queues)
+        return not set(self.queues_of_jobs.values()).isdisjoint(self.active_queues)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         self._waiting_for_jobs = self.consumes_jobs
@@ -94,7 +101,8 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
             return
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()  # kombu's check for half-open connections reads it
-        self.client.connection.send_command("BRPOP", self.wake_key, WAIT_S)
+        heard = self.wake_keys[:2] if self.holdings.wait_for_urgent_alone() else self.wake_keys
+        self.client.connection.send_command("BRPOP", *heard, WAIT_S)
 
     def _brpop_read(self, **options: Any) -> bool:
         if not self._waiting_for_jobs:
@@ -115,7 +123,7 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
 
     def _deliver_claim(self, claim: Claim) -> None:
         try:
-            self.connection._deliver(json.loads(claim.message), claim.queue)
+            self.connection._deliver(json.loads(claim.message), self.queues_of_jobs[claim.priority])
         except Exception:
             # The lease lapses and another attempt is made; five make the job poisoned. Connection
             # errors, KeyError for kombu, are caught too: the claims after this one must go on.

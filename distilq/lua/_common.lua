@@ -1,6 +1,8 @@
--- Put in front of every other script. Key prefixes are those of distilq/keys.py.
-local RECORD, INDEX, EXPIRY, TOTALS, CANCELS =
-  'distilq:job:', 'distilq:jobs:', 'distilq:expiry', 'distilq:totals', 'distilq:cancels:'
+-- Put in front of every other script. Names of keys are explained in distilq/keys.py.
+local RECORD, INDEX, EXPIRY, TOTALS, CANCELS, OWNERS, FLIGHT =
+  'distilq:job:', 'distilq:jobs:', 'distilq:expiry', 'distilq:totals', 'distilq:cancels:',
+  'distilq:owners', 'distilq:flight'
+local PRIORITIES = {'interactive', 'normal', 'bulk'} -- in the order in which they are served
 local TOMBSTONE_MS = 86400000
 local DRAIN_BUCKET_S, DRAIN_BUCKETS = 10, 12
 local FINAL = {succeeded = true, failed = true, canceled = true, expired = true}
@@ -16,46 +18,54 @@ local function write_even_if_full()
   redis.call('ZREM', EXPIRY, '')
 end
 
+local function of_model(slug, name)
+  return 'distilq:' .. slug .. ':' .. name
+end
+
 -- The indexes are scored by the order of submission, which no two jobs share.
-local function move(id, from, to)
+local function put_in_index(id, owner, status, order)
+  redis.call('ZADD', INDEX .. status, order, id)
+  if owner ~= '' then redis.call('ZADD', INDEX .. status .. '@' .. owner, order, id) end
+end
+
+local function take_from_index(id, owner, status)
+  redis.call('ZREM', INDEX .. status, id)
+  if owner ~= '' then redis.call('ZREM', INDEX .. status .. '@' .. owner, id) end
+end
+
+local function move(id, owner, from, to)
   local order = redis.call('ZSCORE', INDEX .. from, id)
-  redis.call('ZREM', INDEX .. from, id)
-  redis.call('ZADD', INDEX .. to, order or 0, id)
+  take_from_index(id, owner, from)
+  put_in_index(id, owner, to, order or 0)
 end
 
--- Count a job in (sign 1) or out of (sign -1) its queue.
-local function count(counters, priority, cost, sign)
-  redis.call('HINCRBY', counters, 'jobs', sign)
-  redis.call('HINCRBY', counters, 'tokens', sign * cost)
-  redis.call('HINCRBY', counters, 'jobs:' .. priority, sign)
-  redis.call('HINCRBY', counters, 'tokens:' .. priority, sign * cost)
-end
-
--- One token per claim that is worth making: a worker that leaves jobs behind puts it back.
-local function wake_one(wake)
-  if redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
-end
-
--- Tombstones of a day ago go two at a time, so that no call ever pays for a backlog of them.
-local function forget_two(now)
-  local old = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now - TOMBSTONE_MS, 'LIMIT', 0, 2)
+-- Tombstones of a day ago, a few at a time, so that no call ever pays for a backlog of them.
+local function forget(now, most)
+  local old = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now - TOMBSTONE_MS, 'LIMIT', 0, most)
   for _, id in ipairs(old) do
+    local owner = redis.call('HGET', OWNERS, id) or ''
     redis.call('ZREM', EXPIRY, id)
-    for status in pairs(FINAL) do redis.call('ZREM', INDEX .. status, id) end
+    redis.call('HDEL', OWNERS, id)
+    for status in pairs(FINAL) do take_from_index(id, owner, status) end
   end
 end
 
 -- Give a job its final state; the record lives on for its result_ttl_s from now.
 local function finalize(id, from, to, now)
   local key = RECORD .. id
-  local ttl, watchers = unpack(redis.call('HMGET', key, 'ttl_ms', 'watchers'))
+  local ttl, watchers, owner = unpack(redis.call('HMGET', key, 'ttl_ms', 'watchers', 'owner'))
+  owner = owner or ''
   local expires = now + tonumber(ttl)
   redis.call('HSET', key, 'status', to, 'completed', now, 'expires', expires)
   redis.call('HDEL', key, 'watchers', 'worker')
   redis.call('PEXPIREAT', key, expires)
   redis.call('ZADD', EXPIRY, expires, id)
-  move(id, from, to)
+  if owner ~= '' then
+    redis.call('HSET', OWNERS, id, owner)
+    redis.call('HINCRBY', FLIGHT, owner, -1)
+  end
+  move(id, owner, from, to)
   redis.call('HINCRBY', TOTALS, to, 1)
   for channel in string.gmatch(watchers or '', '%S+') do redis.call('PUBLISH', channel, id) end
-  forget_two(now)
+  forget(now, 2)
 end

@@ -1,14 +1,48 @@
--- Move queued jobs into this worker's leases, the most urgent queue first.
--- KEYS: leases, counters, wake, dead, then the queues in the order they are served
--- ARGV: worker, rows wanted, lease in ms, newest record version understood
--- Returns a list of {index of the queue, message, id, fence, rows, request}.
-local leases, counters, wake, dead = unpack(KEYS)
-local worker, wanted = ARGV[1], tonumber(ARGV[2])
-local lease_ms, version = tonumber(ARGV[3]), tonumber(ARGV[4])
+-- Move queued jobs into this worker's leases: the most urgent queue first, but every eighth job from
+-- the least urgent; within a queue each owner in its turn (see _queue).
+-- ARGV: slug, worker, number of the call, rows wanted, tokens wanted, rows of interactive jobs wanted
+--       even so, lease in ms, newest record version understood, message with @id@ and @queue@,
+--       then the priorities to look at, in order
+-- Returns a list of {id, fence, rows, cost, priority, request, message}; if the call bears the number
+-- of the last one, whose answer must have been lost, those of its jobs that this worker still holds.
+local slug, worker, call = ARGV[1], ARGV[2], ARGV[3]
+local rows, tokens, urgent = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local lease_ms, version, template = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
 local MOST_LOOKED_AT = 1000 -- messages per call, so that a run of canceled jobs never stalls Redis
-local now, claimed, newer, looked = now_ms(), {}, {}, 0
-
+local SHARE = 8
+local now, claimed, ids, newer, looked = now_ms(), {}, {}, {}, 0
+local counters, leases = of_model(slug, 'counters'), of_model(slug, 'leases')
+local last = 'distilq:claimed:' .. worker
 write_even_if_full()
+
+local function note(id, fence, r, message)
+  local request = redis.call('HGET', RECORD .. id, 'request')
+  claimed[#claimed + 1] = {id, fence, r.rows, r.cost, r.priority, request, message}
+  ids[#ids + 1] = id .. ' ' .. fence
+end
+
+local function facts(id)
+  local f = redis.call('HMGET', RECORD .. id,
+    'status', 'v', 'priority', 'cost', 'rows', 'seq', 'owner', 'fence', 'worker')
+  return {status = f[1], v = tonumber(f[2]), priority = f[3], cost = f[4], rows = f[5], seq = f[6],
+    owner = f[7] or '', fence = f[8], worker = f[9]}
+end
+
+local function repeated(text)
+  for id, fence in string.gmatch(string.match(text, '\n(.*)') or '', '(%S+) (%S+)') do
+    local r = facts(id)
+    local held = r.status == 'running' or r.status == 'canceling'
+    if held and r.fence == fence and r.worker == worker then
+      redis.call('ZADD', leases, 'XX', now + lease_ms, id)
+      note(id, tonumber(fence), r,
+        (template:gsub('@id@', id):gsub('@queue@', list_of(slug, r.priority, ''))))
+    end
+  end
+  return claimed
+end
+
+local before = redis.call('GET', last)
+if before and string.match(before, '^%S+') == call then return repeated(before) end
 
 local function id_of(message)
   local ok, decoded = pcall(cjson.decode, message)
@@ -17,41 +51,109 @@ local function id_of(message)
   return type(id) == 'string' and id or nil
 end
 
-local function take(index, message, id)
-  local key = RECORD .. id
-  local r = redis.call('HMGET', key,
-    'status', 'v', 'created', 'priority', 'cost', 'rows', 'seq', 'start_within_ms')
-  if r[1] ~= 'queued' then return end -- canceled, forgotten, or a second copy of its message
-  if tonumber(r[2]) > version then
-    newer[#newer + 1] = {KEYS[index], message}
-    return
-  end
-  count(counters, r[4], r[5], -1)
-  redis.call('HSET', counters, 'out:' .. r[4], r[7])
-  if r[8] and now > r[3] + r[8] then
-    return finalize(id, 'queued', 'expired', now)
-  end
-  local fence = redis.call('HINCRBY', key, 'fence', 1)
-  redis.call('HINCRBY', key, 'attempt', 1)
-  redis.call('HSET', key, 'status', 'running', 'worker', worker, 'started', now)
-  redis.call('ZADD', leases, now + lease_ms, id)
-  move(id, 'queued', 'running')
-  wanted = wanted - r[6]
-  claimed[#claimed + 1] = {index - 5, message, id, fence, r[6], redis.call('HGET', key, 'request')}
+local function park(message)
+  local id = 'message-' .. redis.sha1hex(message)
+  redis.call('HSET', of_model(slug, 'dead:' .. id), 'reason', 'unreadable', 'message', message)
+  redis.call('ZADD', of_model(slug, 'dead'), now, id)
 end
 
-for index = 5, #KEYS do
-  while wanted > 0 and looked < MOST_LOOKED_AT do
-    local message = redis.call('RPOP', KEYS[index])
-    if not message then break end
+-- Claim the job of a message that has been taken from its queue; what it costs its owner.
+local function take(level, message, id)
+  local r = facts(id)
+  if r.status ~= 'queued' then return 0 end -- canceled, forgotten, or a second copy of its message
+  if r.v > version then
+    newer[#newer + 1] = {r.priority, r.owner, message}
+    return 0
+  end
+  local mark = r.owner == '' and r.priority or r.priority .. '@' .. r.owner
+  redis.call('HSET', counters, 'out:' .. mark, r.seq)
+  if expire(id, now) == 1 then return 0 end
+  count(slug, r.priority, r.owner, r.cost, -1)
+  local fence = redis.call('HINCRBY', RECORD .. id, 'fence', 1)
+  redis.call('HINCRBY', RECORD .. id, 'attempt', 1)
+  redis.call('HSET', RECORD .. id, 'status', 'running', 'worker', worker, 'started', now)
+  redis.call('ZADD', leases, now + lease_ms, id)
+  move(id, r.owner, 'queued', 'running')
+  note(id, fence, r, message)
+  rows, tokens = rows - r.rows, tokens - r.cost
+  if level.priority == 'interactive' then urgent = urgent - r.rows end
+  return tonumber(r.cost)
+end
+
+-- Whose turn it is in a level, and until when: the two owners that are due first.
+local function look(level)
+  local due = redis.call('ZRANGE', level.ring, 0, 1, 'WITHSCORES')
+  level.owner, level.due, level.until_ = due[1], tonumber(due[2]), tonumber(due[4] or math.huge)
+end
+
+local function put_down(level)
+  if not level.served_at then return end
+  redis.call('HSET', counters, 'now:' .. level.priority, level.served_at)
+  level.served_at = nil
+  if redis.call('EXISTS', list_of(slug, level.priority, level.owner)) == 1 then
+    redis.call('ZADD', level.ring, level.due, level.owner)
+  else
+    redis.call('ZREM', level.ring, level.owner)
+    redis.call('HSET', counters, 'due:' .. level.priority .. '@' .. level.owner, level.due)
+  end
+end
+
+local function serve(level)
+  local message = redis.call('RPOP', list_of(slug, level.priority, level.owner))
+  level.served_at = level.due
+  if message then
     looked = looked + 1
     local id = id_of(message)
-    if id then take(index, message, id) else redis.call('LPUSH', dead, message) end
+    if id then level.due = level.due + take(level, message, id) else park(message) end
+  end
+  if not message or level.due > level.until_ then
+    put_down(level)
+    look(level)
   end
 end
 
-local left = 0
-for index = 5, #KEYS do left = left + redis.call('LLEN', KEYS[index]) end
-if left > 0 then wake_one(wake) end
-for _, pair in ipairs(newer) do redis.call('LPUSH', pair[1], pair[2]) end
+local levels = {}
+for n = 10, #ARGV do
+  local level = {priority = ARGV[n], ring = ring_of(slug, ARGV[n])}
+  if redis.call('SISMEMBER', of_model(slug, 'paused'), level.priority) == 0 then
+    -- Whoever else publishes to the Celery queue knows of no ring.
+    if redis.call('EXISTS', list_of(slug, level.priority, '')) == 1
+      and not redis.call('ZSCORE', level.ring, '') then join_ring(slug, level.priority, '') end
+    look(level)
+    levels[#levels + 1] = level
+  end
+end
+
+local function next_level()
+  local first, final
+  for _, level in ipairs(levels) do
+    if level.owner then
+      first, final = first or level, level
+    end
+  end
+  if not first then return end
+  if rows <= 0 or tokens <= 0 then
+    return first.priority == 'interactive' and urgent > 0 and first or nil
+  end
+  if first ~= final and redis.call('HINCRBY', counters, 'turn', 1) % SHARE == 0 then return final end
+  return first
+end
+
+while looked < MOST_LOOKED_AT do
+  local level = next_level()
+  if not level then break end
+  serve(level)
+end
+
+for _, level in ipairs(levels) do
+  put_down(level)
+  if redis.call('EXISTS', level.ring) == 1 then wake_one(slug, level.priority) end
+end
+for _, back in ipairs(newer) do -- last, so that nobody is woken for them alone
+  local priority, owner, message = unpack(back)
+  if redis.call('LPUSH', list_of(slug, priority, owner), message) == 1 then
+    join_ring(slug, priority, owner)
+  end
+end
+redis.call('SET', last, call .. '\n' .. table.concat(ids, '\n'), 'EX', 60)
 return claimed

@@ -1,9 +1,9 @@
 -- Forget a final job's text; its id stays known as gone. Returns the status it had.
--- KEYS: record
 -- ARGV: id
-local status = redis.call('HGET', KEYS[1], 'status')
+local id = ARGV[1]
+local status, owner = unpack(redis.call('HMGET', RECORD .. id, 'status', 'owner'))
 if not status or not FINAL[status] then return status end
-redis.call('DEL', KEYS[1])
-redis.call('ZADD', EXPIRY, now_ms(), ARGV[1])
-redis.call('ZREM', INDEX .. status, ARGV[1])
+redis.call('DEL', RECORD .. id)
+redis.call('ZADD', EXPIRY, now_ms(), id)
+take_from_index(id, owner or '', status)
 return status

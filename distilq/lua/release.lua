@@ -1,26 +1,19 @@
 -- Hand claimed jobs back, unattempted, to the front of their queues.
--- KEYS: leases, counters, wake
--- ARGV: per job: id, fence, queue, message
+-- ARGV: slug, then per job: id, fence, message
 -- Returns how many were still this worker's to hand back.
-local now, released = now_ms(), 0
+local slug, now, released = ARGV[1], now_ms(), 0
 write_even_if_full()
-for i = 1, #ARGV, 4 do
-  local id, fence, queue, message = unpack(ARGV, i, i + 3)
+for i = 2, #ARGV, 3 do
+  local id, fence, message = unpack(ARGV, i, i + 2)
   local key = RECORD .. id
-  local status, current, priority, cost =
-    unpack(redis.call('HMGET', key, 'status', 'fence', 'priority', 'cost'))
+  local status, current = unpack(redis.call('HMGET', key, 'status', 'fence'))
   if current == fence and (status == 'running' or status == 'canceling') then
-    redis.call('ZREM', KEYS[1], id)
+    redis.call('ZREM', of_model(slug, 'leases'), id)
     if status == 'canceling' then
       finalize(id, status, 'canceled', now)
     else
-      redis.call('HSET', key, 'status', 'queued')
       redis.call('HINCRBY', key, 'attempt', -1)
-      redis.call('HDEL', key, 'worker', 'started', 'tokens_done', 'sequences_done')
-      move(id, 'running', 'queued')
-      count(KEYS[2], priority, cost, 1)
-      redis.call('RPUSH', queue, message)
-      wake_one(KEYS[3])
+      requeue(slug, id, message)
     end
     released = released + 1
   end

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from distilq import keys, queue
-from distilq.claims import MAX_DEATHS, Claims
+from distilq.claims import Claims
 from distilq.errors import Canceled, GenerationFailed, JobGone
 from distilq.jobs import Job, JobRequest, JobStatus, Outcome, Priority, Sequence, Usage
 from distilq.settings import Settings
 from distilq.store import JobStore
+from distilq.sweeper import MAX_DEATHS, Sweeper
 
 
 @pytest.fixture
@@ -24,6 +25,11 @@ def store(redis_client: Any, settings: Callable[..., Settings]) -> JobStore:
 @pytest.fixture
 def claims(redis_client: Any) -> Claims:
     return Claims(redis_client, "bundled", "w1")
+
+
+@pytest.fixture
+def sweeper(redis_client: Any) -> Sweeper:
+    return Sweeper(redis_client, "bundled")
 
 
 def request(text: str = "a", **fields: Any) -> JobRequest:
@@ -117,13 +123,13 @@ def test_a_failed_job_says_why(store: JobStore, claims: Claims) -> None:
 
 
 def test_a_lapsed_lease_puts_the_job_back_in_front(
-    store: JobStore, claims: Claims, redis_client: Any
+    store: JobStore, claims: Claims, sweeper: Sweeper, redis_client: Any
 ) -> None:
     job = store.submit(request())
     later = store.submit(request())
     [claim] = claims.take(1)
     lapse(redis_client, job)
-    assert claims.sweep() == 1
+    assert sweeper.sweep() == 1
     assert store.get(job.id).status is JobStatus.QUEUED
     again = claims.take(8)
     assert [c.id for c in again] == [job.id, later.id]
@@ -131,12 +137,12 @@ def test_a_lapsed_lease_puts_the_job_back_in_front(
 
 
 def test_a_zombie_cannot_overwrite_a_newer_claim(
-    store: JobStore, claims: Claims, redis_client: Any
+    store: JobStore, claims: Claims, sweeper: Sweeper, redis_client: Any
 ) -> None:
     job = store.submit(request())
     [zombie] = claims.take(8)
     lapse(redis_client, job)
-    claims.sweep()
+    sweeper.sweep()
     [newer] = claims.take(8)
     claims.finish([(zombie, text_outcome("zombie"))], {})
     assert store.get(job.id).status is JobStatus.RUNNING
@@ -149,39 +155,42 @@ def test_a_zombie_cannot_overwrite_a_newer_claim(
 
 
 def test_a_renewed_lease_does_not_lapse_and_tells_the_progress(
-    store: JobStore, claims: Claims, redis_client: Any
+    store: JobStore, claims: Claims, sweeper: Sweeper, redis_client: Any
 ) -> None:
     job = store.submit(request())
     [claim] = claims.take(8)
     lapse(redis_client, job)
     assert claims.renew({claim: (17, 0)}) == {}
-    assert claims.sweep() == 0
+    assert sweeper.sweep() == 0
     assert store.get(job.id).progress.tokens_done == 17
 
 
 def test_a_job_that_kills_its_workers_fails_as_poisoned(
-    store: JobStore, claims: Claims, redis_client: Any
+    store: JobStore, claims: Claims, sweeper: Sweeper, redis_client: Any
 ) -> None:
     job = store.submit(request())
     for _ in range(MAX_DEATHS):
         claims.take(8)
         lapse(redis_client, job)
-        claims.sweep()
+        sweeper.sweep()
     failed = store.get(job.id)
     assert failed.status is JobStatus.FAILED
     assert failed.error is not None
     assert failed.error["type"].endswith(":poisoned")
+    assert [death["worker"] for death in failed.error["history"]] == ["w1"] * MAX_DEATHS
+    assert all(death["started_ms"] <= death["lapsed_ms"] for death in failed.error["history"])
+    assert redis_client.zrange(keys.dead("bundled"), 0, -1) == [job.id.encode()]
     assert claims.take(8) == []
 
 
 def test_a_job_canceled_under_a_dead_worker_ends_canceled(
-    store: JobStore, claims: Claims, redis_client: Any
+    store: JobStore, claims: Claims, sweeper: Sweeper, redis_client: Any
 ) -> None:
     job = store.submit(request())
     claims.take(8)
     store.cancel(job.id)
     lapse(redis_client, job)
-    claims.sweep()
+    sweeper.sweep()
     assert store.get(job.id).status is JobStatus.CANCELED
 
 
@@ -202,7 +211,7 @@ def test_a_message_that_nobody_can_read_is_parked_and_the_rest_goes_on(
         redis_client.lpush(name, message)
     job = store.submit(request())
     assert [claim.id for claim in claims.take(8)] == [job.id]
-    assert redis_client.llen(keys.dead("bundled")) == len(bad)
+    assert redis_client.zcard(keys.dead("bundled")) == len(bad)
 
 
 def test_a_record_of_a_newer_version_is_handed_back(
@@ -297,14 +306,14 @@ def test_a_worker_left_behind_wakes_another(
 
 
 def test_jobs_handed_back_or_lost_together_keep_their_order(
-    store: JobStore, claims: Claims, redis_client: Any
+    store: JobStore, claims: Claims, sweeper: Sweeper, redis_client: Any
 ) -> None:
     jobs = [store.submit(request()) for _ in range(6)]
     claims.release(claims.take(4))
     assert [c.id for c in claims.take(8)] == [job.id for job in jobs]
     for job in jobs:
         lapse(redis_client, job)
-    claims.sweep()
+    sweeper.sweep()
     assert [c.id for c in claims.take(8)] == [job.id for job in jobs]
 
 
@@ -313,7 +322,7 @@ def test_a_worker_claims_from_the_queues_it_consumes_alone(store: JobStore, clai
     names = queue.queues("bundled")
     assert [c.id for c in claims.take(8, {names["normal"]})] == [normal.id]
     [claim] = claims.take(8, {names["normal"], names["bulk"]})
-    assert (claim.id, claim.queue) == (bulk.id, names["bulk"])
+    assert (claim.id, claim.priority) == (bulk.id, "bulk")
 
 
 def test_two_claims_of_one_job_have_different_keys(store: JobStore, claims: Claims) -> None:
@@ -326,13 +335,13 @@ def test_two_claims_of_one_job_have_different_keys(store: JobStore, claims: Clai
 
 
 def test_a_record_that_vanished_leaves_neither_lease_nor_index(
-    store: JobStore, claims: Claims, redis_client: Any
+    store: JobStore, claims: Claims, sweeper: Sweeper, redis_client: Any
 ) -> None:
     job = store.submit(request())
     claims.take(8)
     redis_client.delete(keys.job(job.id))
     lapse(redis_client, job)
-    claims.sweep()
+    sweeper.sweep()
     assert redis_client.zcard(keys.leases("bundled")) == 0
     assert redis_client.zcard(keys.INDEX_PREFIX + "running") == 0
 

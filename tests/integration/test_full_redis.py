@@ -14,6 +14,7 @@ from distilq.errors import GenerationFailed, StoreFull
 from distilq.jobs import JobRequest, JobStatus, Outcome
 from distilq.settings import Settings
 from distilq.store import JobStore
+from distilq.sweeper import Sweeper
 from distilq.testing import FAKE_WORKER
 
 FAILED = Outcome(error=GenerationFailed().problem())
@@ -29,6 +30,11 @@ def store(redis_client: Any, settings: Callable[..., Settings]) -> Iterator[JobS
 @pytest.fixture
 def claims(redis_client: Any) -> Claims:
     return Claims(redis_client, "bundled", "w1")
+
+
+@pytest.fixture
+def sweeper(redis_client: Any) -> Sweeper:
+    return Sweeper(redis_client, "bundled")
 
 
 @pytest.fixture
@@ -82,13 +88,13 @@ def test_jobs_are_canceled_handed_back_expired_and_deleted(
 
 
 def test_the_jobs_of_a_dead_worker_are_queued_again(
-    store: JobStore, claims: Claims, redis_client: Any, fill: Callable[[], None]
+    store: JobStore, claims: Claims, sweeper: Sweeper, redis_client: Any, fill: Callable[[], None]
 ) -> None:
     job = store.submit(ask())
     claims.take(8)
     redis_client.zadd(keys.leases("bundled"), {job.id: 1})
     fill()
-    assert claims.sweep() == 1
+    assert sweeper.sweep() == 1
     assert store.get(job.id).status is JobStatus.QUEUED
 
 

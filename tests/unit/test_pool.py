@@ -24,7 +24,7 @@ class FakeClaims:
     def __init__(self) -> None:
         self.finished: list[tuple[Claim, Outcome]] = []
 
-    def take(self, rows: int, queues: Any = None) -> list[Claim]:
+    def take(self, rows: int, queues: Any = None, **_: Any) -> list[Claim]:
         return []
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], _: Mapping[str, str]) -> None:
@@ -35,9 +35,6 @@ class FakeClaims:
 
     def next_cancel(self, timeout_s: float) -> None:
         time.sleep(timeout_s)
-
-    def sweep(self) -> int:
-        return 0
 
     def beat(self, state: Any) -> None: ...
 
@@ -53,10 +50,11 @@ def claims() -> FakeClaims:
 
 @pytest.fixture
 def pool(claims: FakeClaims) -> Iterator[EnginePool]:
-    holdings = Holdings(claims, 8)  # type: ignore[arg-type]
+    holdings = Holdings(claims, 8, 1024)  # type: ignore[arg-type]
     app = SimpleNamespace(
         distilq_settings=Settings(model=MODEL, drain_s=0),
         distilq_worker_id="w",
+        distilq_sweeper=SimpleNamespace(start=lambda: None, stop=lambda: None),
         conf=SimpleNamespace(broker_transport_options={"holdings": holdings}),
     )
     pool = EnginePool(limit=8, app=app)
@@ -67,7 +65,7 @@ def pool(claims: FakeClaims) -> Iterator[EnginePool]:
 
 def a_claim(fence: int) -> Claim:
     request = JobRequest(inputs="a").resolved().model_dump_json().encode()
-    return Claim("j", fence, 1, "q", b"", request)
+    return Claim("j", fence, 1, 51, "normal", b"", request)
 
 
 def deliver(pool: EnginePool, claim: Claim) -> None:

@@ -1,0 +1,108 @@
+-- Put in front of the scripts that put jobs into queues or take them out.
+--
+-- A priority has one list per owner and a ring, the set of owners whose list is not empty by the
+-- virtual time at which their next job is due (start-time fair queueing: Goyal, Vin, Cheng, SIGCOMM
+-- 1996). A job moves its owner's next one back by its cost in tokens, so each owner gets an equal
+-- share of tokens however many jobs it has queued. O(log owners) per job, whatever the depth.
+
+-- The list of the owner '' bears the name of the Celery queue.
+local function list_of(slug, priority, owner)
+  return 'distilq.' .. slug .. '.' .. priority .. (owner == '' and '' or '@' .. owner)
+end
+
+local function ring_of(slug, priority)
+  return of_model(slug, 'ring:' .. priority)
+end
+
+-- Count a job in (sign 1) or out of (sign -1) its queue.
+local function count(slug, priority, owner, cost, sign)
+  local counters = of_model(slug, 'counters')
+  redis.call('HINCRBY', counters, 'jobs', sign)
+  redis.call('HINCRBY', counters, 'tokens', sign * cost)
+  redis.call('HINCRBY', counters, 'jobs:' .. priority, sign)
+  redis.call('HINCRBY', counters, 'tokens:' .. priority, sign * cost)
+  if owner ~= '' then
+    redis.call('HINCRBY', counters, 'jobs@' .. owner, sign)
+    redis.call('HINCRBY', counters, 'tokens@' .. owner, sign * cost)
+    redis.call('HINCRBY', counters, 'jobs:' .. priority .. '@' .. owner, sign)
+  end
+end
+
+-- Why so many jobs of this cost may not be queued, as an answer for the client, or nil.
+-- caps: jobs and tokens queued in all, jobs and tokens queued by the owner, jobs of the owner in
+-- flight; 0: no cap.
+local function refusal(slug, owner, jobs, tokens, caps)
+  local held = redis.call('HMGET', of_model(slug, 'counters'),
+    'jobs', 'tokens', 'jobs@' .. owner, 'tokens@' .. owner)
+  held[5] = redis.call('HGET', FLIGHT, owner)
+  local more = {jobs, tokens, jobs, tokens, jobs}
+  local names = {'jobs', 'tokens', 'own_jobs', 'own_tokens', 'own_in_flight'}
+  for n = 1, 5 do
+    local cap, now = tonumber(caps[n]), tonumber(held[n] or 0)
+    if cap > 0 and now + more[n] > cap then
+      return {0, names[n], now, cap, tonumber(held[1] or 0)}
+    end
+  end
+end
+
+-- A token for one worker; one that leaves jobs behind puts it back. Interactive jobs have a list of
+-- their own, which workers that are full of other jobs wait on too.
+local function wake_one(slug, priority)
+  local wake = of_model(slug, priority == 'interactive' and 'wake:interactive' or 'wake')
+  if redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
+end
+
+-- Let an owner that has just come to have jobs take part: not before those who waited, and not
+-- before the time up to which it has had its share already.
+local function join_ring(slug, priority, owner)
+  local virtual, had = unpack(redis.call('HMGET', of_model(slug, 'counters'),
+    'now:' .. priority, 'due:' .. priority .. '@' .. owner))
+  local due = math.max(tonumber(virtual or 0), tonumber(had or 0))
+  redis.call('ZADD', ring_of(slug, priority), due, owner)
+end
+
+-- Queue a message; `front` for a job that has been in front before.
+local function push(slug, priority, owner, message, front)
+  local length = redis.call(front and 'RPUSH' or 'LPUSH', list_of(slug, priority, owner), message)
+  if length == 1 then join_ring(slug, priority, owner) end
+  wake_one(slug, priority)
+end
+
+-- Put a job into the queue for the first time.
+local function enqueue(slug, id, priority, owner, cost, message, now, within_ms)
+  local counters = of_model(slug, 'counters')
+  local mark = owner == '' and priority or priority .. '@' .. owner
+  local seq = redis.call('HINCRBY', counters, 'in:' .. mark, 1)
+  redis.call('HSET', RECORD .. id, 'status', 'queued', 'created', now, 'seq', seq)
+  put_in_index(id, owner, 'queued', redis.call('HINCRBY', TOTALS, 'submitted', 1))
+  if owner ~= '' then redis.call('HINCRBY', FLIGHT, owner, 1) end
+  if within_ms ~= '' then
+    redis.call('ZADD', of_model(slug, 'deadlines'), now + within_ms, id)
+  end
+  count(slug, priority, owner, cost, 1)
+  push(slug, priority, owner, message)
+end
+
+-- Put a claimed job back in front; `id`'s record says whose it is and what it costs.
+local function requeue(slug, id, message)
+  local key = RECORD .. id
+  local priority, owner, cost = unpack(redis.call('HMGET', key, 'priority', 'owner', 'cost'))
+  owner = owner or ''
+  redis.call('HSET', key, 'status', 'queued')
+  redis.call('HDEL', key, 'worker', 'started', 'tokens_done', 'sequences_done')
+  move(id, owner, 'running', 'queued')
+  count(slug, priority, owner, cost, 1)
+  push(slug, priority, owner, message, true)
+end
+
+-- End a queued job whose start_within_s has passed and which never ran; 1 if it did.
+local function expire(id, now)
+  local status, created, within, attempt, slug, priority, owner, cost = unpack(redis.call('HMGET',
+    RECORD .. id, 'status', 'created', 'start_within_ms', 'attempt', 'slug', 'priority', 'owner',
+    'cost'))
+  if status ~= 'queued' or not within or tonumber(attempt or 0) > 0 then return 0 end
+  if now <= created + within then return 0 end
+  count(slug, priority, owner or '', cost, -1)
+  finalize(id, 'queued', 'expired', now)
+  return 1
+end

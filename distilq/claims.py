@@ -33,7 +33,6 @@ class Claim:
     #: Tokens charged for it at admission, see JobRequest.cost.
     cost: int
     priority: str
-    message: bytes
     request: bytes
 
     @property
@@ -70,25 +69,15 @@ class Claims:
         looked_at = [p for p, name in self._queues.items() if queues is None or name in queues]
         args: list[str | int] = [
             *(self._slug, self._worker_id, self._calls, rows, tokens, urgent_rows),
-            *(keys.LEASE_S * 1000, keys.VERSION, queue.ENVELOPE),
+            *(keys.LEASE_S * 1000, keys.VERSION),
             *looked_at,
         ]
         claimed = self._scripts.claim(args=args)
         self._calls += 1
-        return [self._claim(*values) for values in claimed]
-
-    def _claim(
-        self,
-        job_id: bytes,
-        fence: int,
-        rows: bytes,
-        cost: bytes,
-        priority: bytes,
-        request: bytes,
-        message: bytes,
-    ) -> Claim:
-        level = priority.decode()
-        return Claim(job_id.decode(), fence, int(rows), int(cost), level, message, request)
+        return [
+            Claim(job_id.decode(), fence, int(rows), int(cost), priority.decode(), request)
+            for job_id, fence, rows, cost, priority, request in claimed
+        ]
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], served_by: Mapping[str, str]) -> None:
         """Write the outcomes of one step in one pipeline; `served_by` goes into each record.
@@ -129,8 +118,8 @@ class Claims:
 
         One that is being canceled ends canceled instead.
         """
-        args = [x for c in reversed([*claims]) for x in (c.id, c.fence, c.message)]
-        self._scripts.release(args=[self._slug, *args])
+        args = [x for claim in reversed([*claims]) for x in (claim.id, claim.fence)]
+        self._scripts.release(args=[self._slug, queue.ENVELOPE, *args])
 
     def nudge(self) -> None:
         """Wake this worker's own wait for wake tokens."""

@@ -2,7 +2,7 @@
 
 Stock kombu pops a message and records it afterwards; a worker killed between the two loses it. Here
 the blocking call waits on a list of wake tokens, which carry nothing, and `Holdings.take` does the
-claim. It replaces two private methods of kombu 5.7.0's redis.Channel; hence the exact pin and
+claim. It replaces private methods of kombu 5.7.0's redis.Channel; hence the exact pin and
 `check_kombu`.
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 import kombu.transport.redis as stock
 import kombu.transport.virtual as virtual
 
+from distilq import queue
 from distilq.claims import Claim
 
 from .lease import Holdings
@@ -32,6 +33,7 @@ WAIT_S = 1
 REPLACED = {
     "_brpop_start": ["self", "timeout"],
     "_brpop_read": ["self", "options"],
+    "_restore": ["self", "message", "leftmost"],
 }
 
 
@@ -67,12 +69,14 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         self._quick_ack(delivery_tag)
-        claim = self.channel.holdings.get(delivery_tag)
-        if requeue and claim is not None:  # claimed for a consumer that has gone since
-            self.channel.holdings.hand_back(claim)
+        if requeue:  # claimed for a consumer that has gone since
+            self.channel.hand_back(delivery_tag)
+
+    def restore_by_tag(self, tag: str, *args: Any, **kwargs: Any) -> None:
+        self.channel.hand_back(tag)
 
     def restore_visible(self, *args: Any, **kwargs: Any) -> None:
-        """The sweep does this, see Keeper."""
+        """The sweep does this, see distilq/sweeper.py."""
 
 
 class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
@@ -122,13 +126,30 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
         return True
 
     def _deliver_claim(self, claim: Claim) -> None:
+        """Give Celery the message that the store would have written: not what lay in the queue.
+
+        So nothing that others have put there is ever decoded, let alone unpickled.
+        """
+        name = self.queues_of_jobs[claim.priority]
         try:
-            self.connection._deliver(json.loads(claim.message), self.queues_of_jobs[claim.priority])
+            self.connection._deliver(json.loads(queue.message(claim.id, name)), name)
         except Exception:
             # The lease lapses and another attempt is made; five make the job poisoned. Connection
             # errors, KeyError for kombu, are caught too: the claims after this one must go on.
             log.exception("job %s could not be delivered", claim.id)
             self.holdings.drop([claim])
+
+    def hand_back(self, job_id: str) -> None:
+        """Queue a job that nobody works on again, by this project's own script.
+
+        kombu's ways would write the message anew and push it beside its record and its lease.
+        """
+        claim = self.holdings.get(job_id)
+        if claim is not None:
+            self.holdings.hand_back(claim)
+
+    def _restore(self, message: Any, leftmost: bool = False) -> None:
+        self.hand_back(message.delivery_tag)
 
 
 class Transport(stock.Transport):  # type: ignore[misc]  # kombu has no types

@@ -83,7 +83,12 @@ local function enqueue(slug, id, priority, owner, cost, message, now, within_ms)
   push(slug, priority, owner, message)
 end
 
--- Put a claimed job back in front; `id`'s record says whose it is and what it costs.
+-- The message of a job, from one with @id@ and @queue@.
+local function filled(message, slug, id, priority)
+  return (message:gsub('@id@', id):gsub('@queue@', list_of(slug, priority, '')))
+end
+
+-- Put a claimed job back in front; its record says whose it is and what it costs.
 local function requeue(slug, id, message)
   local key = RECORD .. id
   local priority, owner, cost = unpack(redis.call('HMGET', key, 'priority', 'owner', 'cost'))
@@ -92,7 +97,7 @@ local function requeue(slug, id, message)
   redis.call('HDEL', key, 'worker', 'started', 'tokens_done', 'sequences_done')
   move(id, owner, 'running', 'queued')
   count(slug, priority, owner, cost, 1)
-  push(slug, priority, owner, message, true)
+  push(slug, priority, owner, filled(message, slug, id, priority), true)
 end
 
 -- End a queued job whose start_within_s has passed and which never ran; 1 if it did.

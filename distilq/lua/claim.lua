@@ -1,13 +1,13 @@
 -- Move queued jobs into this worker's leases: the most urgent queue first, but every eighth job from
 -- the least urgent; within a queue each owner in its turn (see _queue).
 -- ARGV: slug, worker, number of the call, rows wanted, tokens wanted, rows of interactive jobs wanted
---       even so, lease in ms, newest record version understood, message with @id@ and @queue@,
---       then the priorities to look at, in order
--- Returns a list of {id, fence, rows, cost, priority, request, message}; if the call bears the number
+--       even so, lease in ms, newest record version understood, then the priorities to look at, in
+--       order
+-- Returns a list of {id, fence, rows, cost, priority, request}; if the call bears the number
 -- of the last one, whose answer must have been lost, those of its jobs that this worker still holds.
 local slug, worker, call = ARGV[1], ARGV[2], ARGV[3]
 local rows, tokens, urgent = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local lease_ms, version, template = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+local lease_ms, version = tonumber(ARGV[7]), tonumber(ARGV[8])
 local MOST_LOOKED_AT = 1000 -- messages per call, so that a run of canceled jobs never stalls Redis
 local SHARE = 8
 local now, claimed, ids, newer, looked = now_ms(), {}, {}, {}, 0
@@ -15,9 +15,9 @@ local counters, leases = of_model(slug, 'counters'), of_model(slug, 'leases')
 local last = 'distilq:claimed:' .. worker
 write_even_if_full()
 
-local function note(id, fence, r, message)
+local function note(id, fence, r)
   local request = redis.call('HGET', RECORD .. id, 'request')
-  claimed[#claimed + 1] = {id, fence, r.rows, r.cost, r.priority, request, message}
+  claimed[#claimed + 1] = {id, fence, r.rows, r.cost, r.priority, request}
   ids[#ids + 1] = id .. ' ' .. fence
 end
 
@@ -34,8 +34,7 @@ local function repeated(text)
     local held = r.status == 'running' or r.status == 'canceling'
     if held and r.fence == fence and r.worker == worker then
       redis.call('ZADD', leases, 'XX', now + lease_ms, id)
-      note(id, tonumber(fence), r,
-        (template:gsub('@id@', id):gsub('@queue@', list_of(slug, r.priority, ''))))
+      note(id, tonumber(fence), r)
     end
   end
   return claimed
@@ -51,15 +50,16 @@ local function id_of(message)
   return type(id) == 'string' and id or nil
 end
 
-local function park(message)
+local function park(message, reason)
   local id = 'message-' .. redis.sha1hex(message)
-  redis.call('HSET', of_model(slug, 'dead:' .. id), 'reason', 'unreadable', 'message', message)
+  redis.call('HSET', of_model(slug, 'dead:' .. id), 'reason', reason, 'message', message)
   redis.call('ZADD', of_model(slug, 'dead'), now, id)
 end
 
 -- Claim the job of a message that has been taken from its queue; what it costs its owner.
 local function take(level, message, id)
   local r = facts(id)
+  if not r.status and not redis.call('ZSCORE', EXPIRY, id) then park(message, 'unknown') end
   if r.status ~= 'queued' then return 0 end -- canceled, forgotten, or a second copy of its message
   if r.v > version then
     newer[#newer + 1] = {r.priority, r.owner, message}
@@ -74,7 +74,7 @@ local function take(level, message, id)
   redis.call('HSET', RECORD .. id, 'status', 'running', 'worker', worker, 'started', now)
   redis.call('ZADD', leases, now + lease_ms, id)
   move(id, r.owner, 'queued', 'running')
-  note(id, fence, r, message)
+  note(id, fence, r)
   rows, tokens = rows - r.rows, tokens - r.cost
   if level.priority == 'interactive' then urgent = urgent - r.rows end
   return tonumber(r.cost)
@@ -104,7 +104,7 @@ local function serve(level)
   if message then
     looked = looked + 1
     local id = id_of(message)
-    if id then level.due = level.due + take(level, message, id) else park(message) end
+    if id then level.due = level.due + take(level, message, id) else park(message, 'unreadable') end
   end
   if not message or level.due > level.until_ then
     put_down(level)
@@ -113,7 +113,7 @@ local function serve(level)
 end
 
 local levels = {}
-for n = 10, #ARGV do
+for n = 9, #ARGV do
   local level = {priority = ARGV[n], ring = ring_of(slug, ARGV[n])}
   if redis.call('SISMEMBER', of_model(slug, 'paused'), level.priority) == 0 then
     -- Whoever else publishes to the Celery queue knows of no ring.

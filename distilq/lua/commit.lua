@@ -14,8 +14,7 @@ local now = now_ms()
 for _, entry in ipairs(staged) do
   local id, priority, tokens, within = string.match(entry, '(%S+) (%S+) (%S+) (%S*)')
   redis.call('PERSIST', RECORD .. id)
-  local text = message:gsub('@id@', id):gsub('@queue@', list_of(slug, priority, ''))
-  enqueue(slug, id, priority, owner, tokens, text, now, within)
+  enqueue(slug, id, priority, owner, tokens, filled(message, slug, id, priority), now, within)
 end
 redis.call('DEL', staging)
 redis.call('RPUSH', staging, 'committed')

@@ -1,10 +1,10 @@
 -- Hand claimed jobs back, unattempted, to the front of their queues.
--- ARGV: slug, then per job: id, fence, message
+-- ARGV: slug, message with @id@ and @queue@, then per job: id, fence
 -- Returns how many were still this worker's to hand back.
 local slug, now, released = ARGV[1], now_ms(), 0
 write_even_if_full()
-for i = 2, #ARGV, 3 do
-  local id, fence, message = unpack(ARGV, i, i + 2)
+for i = 3, #ARGV, 2 do
+  local id, fence = unpack(ARGV, i, i + 1)
   local key = RECORD .. id
   local status, current = unpack(redis.call('HMGET', key, 'status', 'fence'))
   if current == fence and (status == 'running' or status == 'canceling') then
@@ -13,7 +13,7 @@ for i = 2, #ARGV, 3 do
       finalize(id, status, 'canceled', now)
     else
       redis.call('HINCRBY', key, 'attempt', -1)
-      requeue(slug, id, message)
+      requeue(slug, id, ARGV[2])
     end
     released = released + 1
   end

@@ -35,7 +35,7 @@ for _, id in ipairs(lapsed) do seq[id] = tonumber(redis.call('HGET', RECORD .. i
 table.sort(lapsed, function(a, b) return seq[a] > seq[b] end) -- the oldest last, so in front
 for _, id in ipairs(lapsed) do
   local key = RECORD .. id
-  local status, priority = unpack(redis.call('HMGET', key, 'status', 'priority'))
+  local status = redis.call('HGET', key, 'status')
   redis.call('ZREM', leases, id)
   if status == 'canceling' then
     finalize(id, status, 'canceled', now)
@@ -43,8 +43,7 @@ for _, id in ipairs(lapsed) do
     bury(id, key)
     finalize(id, status, 'failed', now)
   elseif status == 'running' then
-    requeue(slug, id,
-      (message:gsub('@id@', id):gsub('@queue@', list_of(slug, priority, ''))))
+    requeue(slug, id, message)
   elseif not status then -- somebody has deleted the record
     take_from_index(id, '', 'running')
     take_from_index(id, '', 'canceling')

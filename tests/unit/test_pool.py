@@ -65,7 +65,7 @@ def pool(claims: FakeClaims) -> Iterator[EnginePool]:
 
 def a_claim(fence: int) -> Claim:
     request = JobRequest(inputs="a").resolved().model_dump_json().encode()
-    return Claim("j", fence, 1, 51, "normal", b"", request)
+    return Claim("j", fence, 1, 51, "normal", request)
 
 
 def deliver(pool: EnginePool, claim: Claim) -> None:

@@ -18,7 +18,7 @@ from distilq import keys, listing, queue, record
 from distilq.cluster import JobPage, QueueState, WorkerState
 from distilq.connection import RedisClient
 from distilq.errors import JobGone, JobNotFinished, JobNotFound, QueueFull, StoreUnavailable
-from distilq.jobs import Job, JobRequest, JobStatus, new_id
+from distilq.jobs import Job, JobRequest, JobStatus, QueuePlace, new_id
 from distilq.scripts import Scripts
 from distilq.settings import Settings
 from distilq.waiting import Waiters
@@ -195,15 +195,25 @@ class JobStore:
     def _read(self, job_ids: Sequence[str]) -> list[Job | str]:
         pipe = self.redis.pipeline(transaction=False)
         pipe.hgetall(self._counters)
+        pipe.mget(listing.drain_keys(self.model))
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
             pipe.zscore(keys.EXPIRY, job_id)
-        counters, *found = pipe.execute()
+        counters, drained, *found = pipe.execute()
+        rate = listing.drained_per_s(drained)
+
+        def place(row: record.Hash) -> QueuePlace:
+            return listing.place(row, counters, rate)
+
         pairs = zip(job_ids, found[::2], found[1::2], strict=True)
-        return [self._to_job(job_id, row, gone, counters) for job_id, row, gone in pairs]
+        return [self._to_job(job_id, row, gone, place) for job_id, row, gone in pairs]
 
     def _to_job(
-        self, job_id: str, row: record.Hash, gone: float | None, counters: record.Hash
+        self,
+        job_id: str,
+        row: record.Hash,
+        gone: float | None,
+        place: Callable[[record.Hash], QueuePlace],
     ) -> Job | str:
         if not row or row[b"status"] == b"staged":
             return "unknown" if gone is None else "gone"
@@ -211,7 +221,7 @@ class JobStore:
         if record.missed_its_start(row) and self._expire(job_id, counted_in):
             return self.get(job_id)
         has_place = row[b"status"] == b"queued" and counted_in == self._counters
-        return record.to_job(job_id, row, listing.place(row, counters) if has_place else None)
+        return record.to_job(job_id, row, place(row) if has_place else None)
 
     def _expire(self, job_id: str, counters: str) -> bool:
         return bool(self._scripts.expire(keys=[keys.job(job_id), counters], args=[job_id]))
@@ -248,9 +258,16 @@ class JobStore:
 
     @_reaches_redis
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
-        job_ids, following = listing.page(self.redis, status, limit, cursor)
-        jobs = [job for job in self._read(job_ids) if isinstance(job, Job)]
-        return JobPage(jobs=jobs, next=following)
+        jobs: list[Job] = []
+        following = cursor
+        while True:
+            missing = limit - len(jobs)
+            job_ids, following = listing.page(self.redis, status, missing, following)
+            found = dict(zip(job_ids, self._read(job_ids), strict=True))
+            jobs += [job for job in found.values() if isinstance(job, Job)]
+            listing.drop_gone(self.redis, [i for i, job in found.items() if job == "gone"])
+            if len(jobs) == limit or following is None:
+                return JobPage(jobs=jobs, next=following)
 
     @_reaches_redis
     def queue(self) -> QueueState:

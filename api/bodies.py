@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TypeVar
 
 from flask import request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from distilq.errors import InvalidParameters, PayloadTooLarge, UnsupportedMediaType
+from distilq.errors import (
+    BodyTooSlow,
+    InvalidParameters,
+    MalformedBody,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+)
 
+from .context import settings
 from .invalid import body_error, query_error
+
+log = logging.getLogger("distilq.api")
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -62,6 +72,12 @@ def _raw_body(max_bytes: int) -> bytes:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
         body = None
+    except Exception as error:  # each server has errors of its own, of broken chunks for one
+        # Werkzeug makes a lost client of every OSError, that of the socket's own limit among them.
+        if isinstance(error.__context__, (BlockingIOError, TimeoutError)):
+            raise BodyTooSlow(f"nothing for {settings().max_silence_s} s") from None
+        log.info("a body cannot be read: %r", error)
+        raise MalformedBody from None
     if body is None or len(body) > max_bytes:
         raise PayloadTooLarge(f"at most {max_bytes} bytes", max_bytes=max_bytes)
     return body

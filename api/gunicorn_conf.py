@@ -6,6 +6,8 @@ Threads rather than an event loop: most requests take well under a millisecond, 
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import Any
 
 from distilq.settings import Settings
@@ -34,6 +36,12 @@ control_socket_disable = True
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let requests that wait see that their process has been told to stop; sweep."""
+    """Bound the silence of clients; say when the process has to stop; sweep."""
+    # Connections inherit it. gthread has no limit of its own: a client that stalls amid a request,
+    # or vanishes there, would hold its thread for ever.
+    limit = struct.pack("ll", _settings.max_silence_s, 0)
+    for listener in worker.sockets:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
     worker.wsgi.extensions["distilq.stopping"] = lambda: not worker.alive
     worker.wsgi.extensions["distilq.sweeper"].start()

@@ -153,7 +153,8 @@ def _bound(kind: str, ctx: dict[str, Any]) -> str:
     if kind not in SYMBOLS:
         return "a finite number"
     attribute, symbol = SYMBOLS[kind]
-    return f"{symbol} {ctx[attribute]}"
+    bound = ctx[attribute]
+    return f"{symbol} {bound:g}" if isinstance(bound, float) else f"{symbol} {bound}"
 
 
 def _size_words(kind: str, ctx: dict[str, Any]) -> str:

@@ -37,7 +37,10 @@ class Operation:
 
 
 STORE = (e.StoreUnavailable,)
-BODY = (e.MalformedJson, e.PayloadTooLarge, e.UnsupportedMediaType, e.InvalidParameters)
+BODY = (
+    *(e.MalformedJson, e.MalformedBody, e.BodyTooSlow, e.PayloadTooLarge),
+    *(e.UnsupportedMediaType, e.InvalidParameters),
+)
 SUBMIT = (*BODY, e.QueueFull, e.OwnerFull, e.StoreFull, *STORE)
 JOB = (e.JobNotFound, e.JobGone, *STORE)
 JOB_ERRORS = (
@@ -141,7 +144,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (e.NoWorker, *STORE),
     ),
     ("get", "/openapi.json"): Operation(
-        "getOpenapi", "This document", {200: Reply("An OpenAPI 3.1 document")}
+        "getOpenapi", "This document", {200: Reply("An OpenAPI 3.1 document", schemas.OpenApi)}
     ),
     ("get", "/"): Operation(
         "getStartPage", "The start page", {200: Reply("A page", media_type="text/html")}

@@ -128,3 +128,13 @@ class Problem(BaseModel):
     job_id: str | None = None
     job_status: JobStatus | None = None
     error: dict[str, Any] | None = Field(None, description="the job's own error")
+
+
+class OpenApi(BaseModel):
+    """A document after https://spec.openapis.org/oas/v3.1.1; `openapi` is its version."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: Literal["3.1.0"]
+    info: dict[str, Any]
+    paths: dict[str, Any]

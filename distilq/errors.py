@@ -3,9 +3,11 @@
     DistilqError
     ├── RequestError                 the request itself is at fault
     │   ├── MalformedJson            400
+    │   ├── MalformedBody            400
     │   ├── NotFound                 404  no such route
     │   ├── JobNotFound              404
     │   ├── MethodNotAllowed         405
+    │   ├── BodyTooSlow              408
     │   ├── JobNotFinished           409
     │   ├── JobAlreadyFinished       409
     │   ├── JobNotSucceeded          409
@@ -77,6 +79,15 @@ class RequestError(DistilqError):
 
 class MalformedJson(RequestError):
     code, title, status = "malformed_json", "The body is not valid JSON", 400
+
+
+class MalformedBody(RequestError):
+    code, title, status = "malformed_body", "The body does not end as its headers say", 400
+
+
+class BodyTooSlow(RequestError):
+    code, title, status = "body_too_slow", "The body did not arrive in time", 408
+    retryable = True
 
 
 class NotFound(RequestError):

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from distilq.parameters import Parameters, Wire, conflict
+from distilq.parameters import Integer, Parameters, Wire, conflict
 
 TASK_NAME = "distilq.generate"
 ID_PATTERN = re.compile(r"[0-9a-f]{32}")
@@ -70,8 +70,12 @@ def _no_nul(text: str) -> str:
     return text
 
 
-Prompt = Annotated[str, Field(max_length=MAX_INPUT_CHARS), AfterValidator(_no_nul)]
-TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Prompt = Annotated[
+    str,
+    Field(max_length=MAX_INPUT_CHARS, json_schema_extra={"pattern": r"^[^\u0000]*$"}),
+    AfterValidator(_no_nul),
+]
+TokenId = Annotated[Integer, Field(ge=0, le=2**31 - 1)]
 TokenIds = Annotated[tuple[TokenId, ...], Field(min_length=1, max_length=MAX_INPUT_CHARS)]
 MetadataText = Annotated[str, StringConstraints(max_length=512)]
 
@@ -154,7 +158,7 @@ class JobRequest(ScoreRequest):
     start_within_s: float | None = Field(
         None, gt=0, le=604_800, description="seconds the job may be queued before it expires"
     )
-    result_ttl_s: int = Field(
+    result_ttl_s: Integer = Field(
         86_400, ge=1, le=604_800, description="seconds the result is kept after completion"
     )
     webhook: None = Field(None, description="webhooks are not offered yet")

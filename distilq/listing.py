@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from distilq import keys
 from distilq.cluster import QueueLevel, QueueState, WorkerState
 from distilq.connection import RedisClient
 from distilq.errors import InvalidParameters
-from distilq.jobs import JobStatus, Priority, QueuePlace
+from distilq.jobs import FINAL, JobStatus, Priority, QueuePlace
 
 #: Messages looked at for the oldest job that is still queued; canceled ones leave theirs behind.
 LOOKED_AT = 16
 OWNERS_LOOKED_AT = 16
 
+#: Seconds over which the drain rate is taken.
+DRAIN_WINDOW_S = 60
+
 #: What `page` gives as `next`: a submission's number, below 2^53 as every score of a ZSET.
 CURSOR = re.compile("[0-9a-f]{1,13}")
 
 
-def place(record: Mapping[bytes, bytes], counters: Mapping[bytes, bytes]) -> QueuePlace:
+def place(
+    record: Mapping[bytes, bytes], counters: Mapping[bytes, bytes], drained_per_s: float
+) -> QueuePlace:
     """Where a queued job stands, in O(1): its sequence number less the last one served.
 
     Canceled jobs in front of it still count. Of jobs of other owners as many count as of its own:
@@ -34,15 +39,27 @@ def place(record: Mapping[bytes, bytes], counters: Mapping[bytes, bytes]) -> Que
     level = min(ahead + min(all_ - own, ahead), max(all_, 1)) if owner else ahead
     urgent = keys.PRIORITIES[: keys.PRIORITIES.index(priority)]
     position = level + sum(_int(counters, f"jobs:{p}") for p in urgent)
-    return QueuePlace(priority=Priority(priority), position=position)
+    eta_s = round(position / drained_per_s, 1) if drained_per_s else None
+    return QueuePlace(priority=Priority(priority), position=position, eta_s=eta_s)
+
+
+def drain_keys(model: str) -> list[str]:
+    """The counters of jobs finished in the last minute, the running bucket left out.
+
+    By this machine's clock: where it is off by seconds, so is the minute.
+    """
+    bucket = int(time.time()) // keys.DRAIN_BUCKET_S
+    width = DRAIN_WINDOW_S // keys.DRAIN_BUCKET_S
+    return [f"{keys.drain(model)}{bucket - i}" for i in range(1, width + 1)]
+
+
+def drained_per_s(counts: Iterable[bytes | None]) -> float:
+    """Finished jobs per second, from the values of `drain_keys`."""
+    return sum(int(count or 0) for count in counts) / DRAIN_WINDOW_S
 
 
 def drain_rate(redis: RedisClient, model: str) -> float:
-    """Finished jobs per second over the last minute, the running bucket not counted."""
-    seconds, _ = redis.time()
-    bucket, width = seconds // keys.DRAIN_BUCKET_S, 60 // keys.DRAIN_BUCKET_S
-    counts = redis.mget([f"{keys.drain(model)}{bucket - i}" for i in range(1, width + 1)])
-    return sum(int(count or 0) for count in counts) / 60
+    return drained_per_s(redis.mget(drain_keys(model)))
 
 
 def eta_s(redis: RedisClient, model: str, jobs: int) -> float | None:
@@ -106,12 +123,26 @@ def page(
     below = "+inf" if cursor is None else f"({_order_of(cursor)}"
     pipe = redis.pipeline(transaction=True)
     for s in JobStatus if status is None else [status]:
-        key = keys.INDEX_PREFIX + s.value + (f"@{owner}" if owner else "")
-        pipe.zrevrangebyscore(key, below, "-inf", 0, limit + 1, withscores=True)
+        pipe.zrevrangebyscore(_index(s, owner), below, "-inf", 0, limit + 1, withscores=True)
     newest = sorted(((o, i) for found in pipe.execute() for i, o in found), reverse=True)
     chosen = newest[:limit]
     following = f"{int(chosen[-1][0]):x}" if len(newest) > limit else None
     return [job_id.decode() for _, job_id in chosen], following
+
+
+def _index(status: JobStatus, owner: str | None) -> str:
+    return keys.INDEX_PREFIX + status.value + (f"@{owner}" if owner else "")
+
+
+def drop_gone(redis: RedisClient, owner: str | None, job_ids: Sequence[str]) -> None:
+    """Take expired jobs out of the indexes, so that nobody has to leaf through them again."""
+    if job_ids:
+        pipe = redis.pipeline(transaction=False)
+        for status in FINAL:
+            pipe.zrem(_index(status, None), *job_ids)
+            if owner:
+                pipe.zrem(_index(status, owner), *job_ids)
+        pipe.execute()
 
 
 def _order_of(cursor: str) -> int:

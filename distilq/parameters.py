@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -37,63 +37,66 @@ def conflict(field: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("conflict", message, {"field": field})
 
 
+def _integral(value: Any) -> Any:
+    """JSON knows no integers: 20.0 is one too, as JSON Schema has it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_integral)]
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+#: A token id as the key of a JSON object.
+TokenKey = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,8})$")]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
 class Parameters(Wire):
     """What every request may say of its generation; every one of these works."""
 
-    max_new_tokens: int | None = Field(
+    max_new_tokens: Integer | None = Field(
         None, ge=0, le=MAX_NEW_TOKENS, description="tokens to add; 50 when max_length is absent too"
     )
-    min_new_tokens: int | None = Field(
+    min_new_tokens: Integer | None = Field(
         None, ge=0, le=MAX_NEW_TOKENS, description="no end of text before this many new tokens"
     )
-    max_length: int | None = Field(
+    max_length: Integer | None = Field(
         None, ge=1, le=1_048_576, description="prompt and new tokens; max_new_tokens goes before it"
     )
-    min_length: int | None = Field(
+    min_length: Integer | None = Field(
         None, ge=0, le=1_048_576, description="no end of text before prompt and new tokens reach it"
     )
     do_sample: bool = Field(True, description="false: always the likeliest token")
     temperature: float = Field(1.0, gt=0, le=100)
-    top_k: int = Field(50, ge=0, le=1_000_000, description="0: all tokens")
+    top_k: Integer = Field(50, ge=0, le=1_000_000, description="0: all tokens")
     top_p: float = Field(1.0, gt=0, le=1)
     typical_p: float = Field(1.0, gt=0, le=1, description="1: off (Meister et al. 2022)")
     min_p: float = Field(0.0, ge=0, le=1, description="0: off (Nguyen et al. 2024)")
     repetition_penalty: float = Field(
         1.0, gt=0, le=100, description="1: off; over prompt and new tokens (Keskar et al. 2019)"
     )
-    no_repeat_ngram_size: int = Field(0, ge=0, le=1024, description="0: off")
-    num_return_sequences: int = Field(1, ge=1, le=64, description="texts per input")
-    best_of: int | None = Field(
+    no_repeat_ngram_size: Integer = Field(0, ge=0, le=1024, description="0: off")
+    num_return_sequences: Integer = Field(1, ge=1, le=64, description="texts per input")
+    best_of: Integer | None = Field(
         None, ge=1, le=64, description="texts drawn per input; the likeliest per token are returned"
     )
     stop: tuple[StopString, ...] = Field(
         (), max_length=16, description="generation ends before the first of these strings"
     )
-    seed: int | None = Field(None, ge=0, lt=2**64, description="drawn and reported when absent")
+    seed: Integer | None = Field(None, ge=0, lt=2**64, description="drawn and reported when absent")
     return_full_text: bool = Field(True, description="put the prompt in front of the new text")
     truncation: bool = Field(
         False, description="keep the end of a prompt that is too long instead of refusing it"
     )
-    logprobs: int | None = Field(
+    logprobs: Integer | None = Field(
         None, ge=0, le=20, description="log-probability of each new token and of the N likeliest"
     )
-    prompt_logprobs: int | None = Field(None, ge=0, le=20, description="the same for the prompt")
-    logit_bias: dict[Annotated[str, StringConstraints(pattern=r"^\d{1,9}$")], float] = Field(
+    prompt_logprobs: Integer | None = Field(
+        None, ge=0, le=20, description="the same for the prompt"
+    )
+    logit_bias: dict[TokenKey, Bias] = Field(
         default_factory=dict, max_length=1024, description="token id to a bias in -100..100"
     )
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="OpenAI's; over new tokens")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="OpenAI's; over new tokens")
-
-    @field_validator("logit_bias")
-    @classmethod
-    def _bias_in_range(cls, bias: dict[str, float]) -> dict[str, float]:
-        for token, value in bias.items():
-            if not -100 <= value <= 100:
-                raise ValueError(f"the bias of token {token} must be between -100 and 100")
-        return bias
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

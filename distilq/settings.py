@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     max_batch_body_bytes: int = Field(
         67_108_864, ge=1024, description="the same for /v1/jobs:batch"
     )
+    max_silence_s: int = Field(
+        30, ge=1, le=600, description="seconds a client may be silent amid a request"
+    )
     max_wait_s: int = Field(60, ge=1, le=300, description="longest `Prefer: wait` and /score wait")
     max_queued_jobs: int = Field(200_000, ge=1, description="queued jobs before 503")
     max_queued_tokens: int = Field(200_000_000, ge=1, description="queued tokens before 503")

@@ -28,7 +28,7 @@ from distilq.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from distilq.jobs import Job, JobRequest, JobStatus, Priority, new_id
+from distilq.jobs import Job, JobRequest, JobStatus, Priority, QueuePlace, new_id
 from distilq.owner import EVERYBODY, Owner
 from distilq.scripts import Scripts
 from distilq.settings import Settings
@@ -236,17 +236,23 @@ class JobStore:
     def _read(self, job_ids: Sequence[str]) -> list[Job | str]:
         pipe = self.redis.pipeline(transaction=False)
         pipe.hgetall(keys.counters(self.model))
+        pipe.mget(listing.drain_keys(self.model))
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
             pipe.zscore(keys.EXPIRY, job_id)
             pipe.hget(keys.OWNERS, job_id)
-        counters, *found = pipe.execute()
+        counters, drained, *found = pipe.execute()
+        rate = listing.drained_per_s(drained)
+
+        def place(row: record.Hash) -> QueuePlace:
+            return listing.place(row, counters, rate)
+
         facts = zip(job_ids, found[::3], found[1::3], found[2::3], strict=True)
-        return [self._to_job(counters, *each) for each in facts]
+        return [self._to_job(place, *each) for each in facts]
 
     def _to_job(
         self,
-        counters: record.Hash,
+        place: Callable[[record.Hash], QueuePlace],
         job_id: str,
         row: record.Hash,
         gone: float | None,
@@ -259,7 +265,7 @@ class JobStore:
         if record.missed_its_start(row) and self._scripts.expire(args=[job_id]):
             return self._read([job_id])[0]
         has_place = row[b"status"] == b"queued" and row[b"slug"].decode() == self._slug
-        return record.to_job(job_id, row, listing.place(row, counters) if has_place else None)
+        return record.to_job(job_id, row, place(row) if has_place else None)
 
     def _sees(self, owner: bytes) -> bool:
         return self.owner.sees_all or owner.decode() == self.owner.id
@@ -296,9 +302,16 @@ class JobStore:
     @_reaches_redis
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
         of = None if self.owner.sees_all else self.owner.id
-        job_ids, following = listing.page(self.redis, of, status, limit, cursor)
-        jobs = [job for job in self._read(job_ids) if isinstance(job, Job)]
-        return JobPage(jobs=jobs, next=following)
+        jobs: list[Job] = []
+        following = cursor
+        while True:
+            missing = limit - len(jobs)
+            job_ids, following = listing.page(self.redis, of, status, missing, following)
+            found = dict(zip(job_ids, self._read(job_ids), strict=True))
+            jobs += [job for job in found.values() if isinstance(job, Job)]
+            listing.drop_gone(self.redis, of, [i for i, job in found.items() if job == "gone"])
+            if len(jobs) == limit or following is None:
+                return JobPage(jobs=jobs, next=following)
 
     @_reaches_redis
     def queue(self) -> QueueState:

@@ -145,6 +145,8 @@ class Engine:
             if not job.planned and not self._planned(job):
                 continue
             for row in self._scheduler.admit(job):
+                if job.admitted_at is None:
+                    job.admitted_at = time.monotonic()
                 if row.prompt.prefilled == row.prompt.to_prefill:
                     self._start(row)
             if self._scheduler.head() is job:

@@ -28,7 +28,16 @@ def text_of(row: Row, tokenizer: Tokenizer) -> str:
     text = tokenizer.decode(tokens) if tokens else ""
     if row.finish_reason == "stop_sequence" and (found := find_stop(text, row.parameters.stop)):
         text = text[: found[0]]
-    return row.prompt.text + text if row.parameters.return_full_text else text
+    return _with_prompt(row, text, tokenizer) if row.parameters.return_full_text else text
+
+
+def _with_prompt(row: Row, text: str, tokenizer: Tokenizer) -> str:
+    given = row.prompt.given
+    if isinstance(given, str):
+        return given + text
+    if row.finish_reason == "length":  # in one piece: ids may end amid a character
+        return tokenizer.decode([*given, *row.tokens])
+    return tokenizer.decode(given) + text
 
 
 def logprobs(

@@ -40,37 +40,51 @@ def _prompt(
     job: ActiveJob, index: int, given: str | tuple[int, ...], tokenizer: Tokenizer, info: ModelInfo
 ) -> Prompt:
     if isinstance(given, str):
-        text, ids = given, tokenizer.encode(given)
+        ids = tokenizer.encode(given)
     else:
         _check_tokens(f"input {index}", given, info)
-        text, ids = tokenizer.decode(given), list(given)
+        ids = list(given)
     ids = ids or [info.eos_token_id]
-    longest = _longest_prompt(job.request.parameters, info.n_positions)
+    parameters = job.request.parameters
+    longest = _longest_prompt(parameters, info.n_positions)
     if len(ids) > longest:
-        if not job.request.parameters.truncation or longest < 1:
-            raise PromptTooLong(
-                f"input {index} has {len(ids)} tokens; with the new tokens at most "
-                f"{max(longest, 0)} fit into {info.n_positions} positions",
-                prompt_tokens=len(ids),
-                limit=max(longest, 0),
-                input=index,
-            )
+        if not parameters.truncation or longest < 1:
+            raise _too_long(index, len(ids), max(longest, 0), parameters, info)
         ids = ids[-longest:]
-    prompt = Prompt(job, index, text, ids, _new_tokens(job.request.parameters, len(ids), info))
+    prompt = Prompt(job, index, given, ids, _new_tokens(parameters, len(ids), info))
     if job.request.parameters.prompt_logprobs is not None:
         prompt.logprobs = []
     return prompt
 
 
+def _too_long(
+    index: int, tokens: int, longest: int, parameters: Parameters, info: ModelInfo
+) -> PromptTooLong:
+    room = f"{info.n_positions} positions with the new tokens"
+    if _by_length(parameters) and (parameters.max_length or 0) <= info.n_positions:
+        room = f"max_length {parameters.max_length} with a new token"
+    return PromptTooLong(
+        f"input {index} has {tokens} tokens; at most {longest} fit into {room}",
+        prompt_tokens=tokens,
+        limit=longest,
+        input=index,
+    )
+
+
+def _by_length(parameters: Parameters) -> bool:
+    """Whether max_length says how long a text becomes."""
+    return parameters.max_new_tokens is None and parameters.max_length is not None
+
+
 def _longest_prompt(parameters: Parameters, n_positions: int) -> int:
-    if parameters.max_new_tokens is None and parameters.max_length is not None:
-        return min(parameters.max_length, n_positions) - 1
+    if _by_length(parameters):
+        return min(parameters.max_length or 0, n_positions) - 1
     return n_positions - _asked(parameters)
 
 
 def _new_tokens(parameters: Parameters, prompt_tokens: int, info: ModelInfo) -> int:
-    if parameters.max_new_tokens is None and parameters.max_length is not None:
-        return min(parameters.max_length, info.n_positions) - prompt_tokens
+    if _by_length(parameters):
+        return min(parameters.max_length or 0, info.n_positions) - prompt_tokens
     return _asked(parameters)
 
 

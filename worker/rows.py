@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
@@ -46,7 +47,8 @@ class Prompt:
 
     job: ActiveJob
     index: int
-    text: str
+    #: As the client wrote it; `ids` are what of it the model is fed.
+    given: str | Ordered[int]
     ids: list[int]
     new_tokens: int
     waiting: deque[Row] = field(default_factory=deque)
@@ -122,6 +124,8 @@ class ActiveJob:
     rows: list[Row] = field(default_factory=list)
     planned: bool = False
     ended: bool = False
+    #: When its first row got a place; the time before is waiting, which timeout_s does not limit.
+    admitted_at: float | None = None
     first_token_at: float | None = None
     #: The engine's counters when the job's first row was decoded.
     steps_before: int = 0
@@ -131,7 +135,9 @@ class ActiveJob:
 
     @property
     def deadline(self) -> float:
-        return self.submitted_at + self.request.timeout_s
+        if self.admitted_at is None:
+            return math.inf
+        return self.admitted_at + self.request.timeout_s
 
 
 @dataclass(frozen=True, slots=True)

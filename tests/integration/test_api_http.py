@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ def serving(redis_url: str) -> Iterator[tuple[int, psutil.Process]]:
         "DISTILQ_MODEL": MODEL,
         "DISTILQ_MAX_BODY_BYTES": str(MOST_BYTES),
         "DISTILQ_API_THREADS": str(THREADS),
+        "DISTILQ_MAX_SILENCE_S": "2",
     }
     with subprocess.Popen(
         [*command, "-b", f"127.0.0.1:{port}"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
@@ -163,6 +164,34 @@ def test_a_chunked_body_is_read_and_limited(client: httpx.Client) -> None:
         response = client.post("/v1/jobs", content=chunks(size), headers=JSON)
         assert response.request.headers["Transfer-Encoding"] == "chunked"
         assert response.status_code == status
+
+
+def raw_answer(port: int, *parts: bytes) -> bytes:
+    """What comes back for these bytes until the server closes or has answered."""
+    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as connection:
+        for part in parts:
+            connection.sendall(part)
+        return connection.recv(65_536)
+
+
+HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+
+
+def test_a_body_with_broken_chunks_is_a_problem_of_the_client(port: int) -> None:
+    answer = raw_answer(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"malformed_body" in answer
+
+
+def test_clients_that_fall_silent_amid_a_request_do_not_hold_the_api(port: int) -> None:
+    with ExitStack() as stack:
+        for sent in [HEAD + b"Content-Length: 100\r\n\r\n{", HEAD[:30]] * THREADS:
+            connection = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S)
+            stack.enter_context(connection).sendall(sent)
+        eventually(lambda: answers(port))
+    answer = raw_answer(port, HEAD + b"Content-Length: 100\r\n\r\n{")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"body_too_slow" in answer
 
 
 def test_a_body_of_exactly_the_limit_is_taken(client: httpx.Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -281,6 +282,17 @@ def test_the_queue_counts_what_is_queued_and_what_it_costs(store: JobStore, clai
     claims.finish([(claim, text_outcome()) for claim in claims.take(8)], {})
     state = store.queue()
     assert (state.queued, state.queued_tokens, state.running) == (0, 0, 0)
+
+
+def test_a_queued_job_knows_when_its_turn_will_come(
+    store: JobStore, claims: Claims, redis_client: Any
+) -> None:
+    first, second = store.submit(request()), store.submit(request())
+    assert store.get(second.id).queue.eta_s is None  # nothing has finished in the last minute
+    bucket = int(time.time()) // keys.DRAIN_BUCKET_S - 1
+    redis_client.set(f"{keys.drain('bundled')}{bucket}", 30)
+    assert store.get(first.id).queue.eta_s == 2.0
+    assert store.get(second.id).queue.eta_s == 4.0
 
 
 def test_positions_count_what_is_served_before(store: JobStore, claims: Claims) -> None:

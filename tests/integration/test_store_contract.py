@@ -355,6 +355,24 @@ def test_pages_are_newest_first_and_complete(store: Jobs) -> None:
     assert seen == ids[::-1]
 
 
+def test_expired_jobs_leave_no_gaps_in_pages(store: Jobs, worker: Worker) -> None:
+    kept = [store.submit(ask()).id for _ in range(3)]
+    for _ in range(7):
+        job = store.submit(ask())
+        store.cancel(job.id)
+        store.delete(job.id)
+    short = store.submit_many([ask(result_ttl_s=1)] * 7)
+    for job_id in short:
+        store.cancel(job_id)
+    time.sleep(1.1)
+    page = store.page(None, 2, None)
+    assert [job.id for job in page.jobs] == kept[:0:-1]
+    rest = store.page(None, 2, page.next)
+    assert ([job.id for job in rest.jobs], rest.next) == ([kept[0]], None)
+    assert store.page(JobStatus.CANCELED, 5, None).jobs == []
+    assert store.get_many(short) == ["gone"] * 7
+
+
 def test_a_page_of_one_status_has_no_other(store: Jobs, worker: Worker) -> None:
     first = store.submit(ask())
     worker.finish(first.id, outcome())

@@ -236,12 +236,7 @@ def test_a_bad_field_is_named_with_its_bound(
             "conflict",
             "must be true for more than one sequence per input",
         ),
-        (
-            {"logit_bias": {"1": 101}},
-            "logit_bias",
-            "invalid",
-            "the bias of token 1 must be between -100 and 100",
-        ),
+        ({"logit_bias": {"1": 101}}, "logit_bias/1", "out_of_range", "must be <= 100"),
     ],
 )
 def test_a_bad_parameter_is_named_with_its_bound(

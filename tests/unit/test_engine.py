@@ -137,6 +137,22 @@ def test_a_prompt_too_long_is_refused_with_both_numbers(asked: dict[str, int], l
     assert texts(answer(ask("x" * limit, **asked)))
 
 
+def test_a_prompt_too_long_is_told_what_leaves_no_room() -> None:
+    _, error = problem(answer(ask("abcde", max_length=3)))
+    assert (
+        error["detail"] == "input 0 has 5 tokens; at most 2 fit into max_length 3 with a new token"
+    )
+    _, error = problem(answer(ask("x" * 1100, max_length=5000)))
+    assert "at most 1023 fit into 1024 positions" in error["detail"]
+
+
+def test_token_ids_that_end_amid_a_character_are_completed() -> None:
+    model = CountingModel()
+    model.draw = lambda row: "ü".encode()[1]
+    request = ask((ord("a"), "ü".encode()[0]), max_new_tokens=1, return_full_text=True)
+    assert texts(run(engine(model), key=request)["key"]) == [["aü"]]
+
+
 def test_truncation_keeps_the_end_of_the_prompt_and_shows_all_of_it() -> None:
     prompt = "x" * 1100 + "a"
     outcome = answer(ask(prompt, truncation=True, return_full_text=True))
@@ -264,6 +280,21 @@ def test_a_late_job_fails_with_what_it_has(monkeypatch: pytest.MonkeyPatch) -> N
     assert error["timeout_s"] == 5
     assert error["partial"][0][0]["generated_text"] == "bc"
     assert server.stats.rows == 0
+
+
+def test_the_time_that_a_job_waits_for_room_is_not_time_that_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("worker.engine.time.monotonic", lambda: clock[0])
+    server = engine(max_rows=1)
+    server.submit("first", ask("a", timeout_s=600, max_new_tokens=20))
+    server.submit("second", ask("a", timeout_s=5, max_new_tokens=3))
+    done: dict[str, Outcome] = {}
+    while "second" not in done:
+        clock[0] += 1
+        done.update(server.step())
+    assert done["second"].error is None
 
 
 class Unlucky(ByteTokenizer):

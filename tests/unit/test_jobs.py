@@ -62,6 +62,10 @@ def test_inputs_of_no_known_form_are_refused(inputs: Any) -> None:
         {"min_length": 3, "max_length": 2},
         {"min_new_tokens": 3, "max_new_tokens": 2},
         {"min_new_tokens": 51},
+        {"max_new_tokens": 20.5},
+        {"logit_bias": {"010": 1}},
+        {"logit_bias": {"\u0661": 1}},
+        {"logit_bias": {"1": -101}},
         {"num_beams": 4},
     ],
 )
@@ -83,6 +87,12 @@ def test_defaults_and_the_seed_are_written_down_once() -> None:
     assert 0 <= resolved.seed < 2**53
     assert resolved.resolved() == resolved
     assert Parameters(max_length=30).resolved().max_new_tokens is None
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    request = parse(parameters={"max_new_tokens": 20.0, "top_k": 5e0}, result_ttl_s=60.0)
+    assert (request.parameters.max_new_tokens, request.parameters.top_k) == (20, 5)
+    assert request.result_ttl_s == 60
 
 
 def test_a_seed_of_64_bits_survives_the_record() -> None:

@@ -148,4 +148,4 @@ def test_a_body_that_ends_too_early_is_a_problem_too(client: FlaskClient) -> Non
     )
     assert response.status_code == 400
     assert response.mimetype == "application/problem+json"
-    assert response.get_json()["type"] == "about:blank"
+    assert response.get_json()["type"] == "urn:distilq:problem:malformed_body"

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from typing import Any
 
+from redis.exceptions import RedisError
+
+from distilq import durability
+from distilq.connection import connect
+from distilq.errors import VolatileStore
 from distilq.settings import Settings
 
 _settings = Settings.from_env()
@@ -33,6 +39,18 @@ errorlog = "-"
 loglevel = "info"
 #: No socket file in a home directory that may not be writable.
 control_socket_disable = True
+
+
+def on_starting(server: Any) -> None:
+    """Refuse a Redis that may lose jobs; one that does not answer yet is waited for by requests."""
+    if _settings.allow_volatile:
+        return
+    try:
+        durability.require(connect(_settings.redis_url))
+    except VolatileStore as error:
+        sys.exit(f"distilq: {error.detail}")
+    except RedisError as error:
+        server.log.warning("Redis does not answer yet: %s", error)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -15,7 +15,7 @@ from celery.backends.base import SyncBackendMixin
 from kombu import Exchange, Queue
 
 from distilq import queue
-from distilq.connection import connect
+from distilq.connection import SentinelGroup, broker_url, connect, is_sentinel
 from distilq.errors import DistilqError, JobGone, JobNotFound
 from distilq.jobs import TASK_NAME, Job, JobStatus
 from distilq.settings import Settings
@@ -74,7 +74,7 @@ def _meta(job: Job) -> dict[str, Any]:
 
 def make_celery(settings: Settings) -> Celery:
     """The application for one model's queues; JSON only, in both directions."""
-    celery = Celery("distilq", broker=settings.redis_url, set_as_current=False)
+    celery = Celery("distilq", broker=broker_url(settings.redis_url), set_as_current=False)
     celery.distilq_settings = settings
     celery.conf.update(
         result_backend="distilq.celery_app:RecordBackend",
@@ -96,6 +96,9 @@ def make_celery(settings: Settings) -> Celery:
         },
         broker_connection_retry_on_startup=True,
     )
+    if is_sentinel(settings.redis_url):
+        master = SentinelGroup.parse(settings.redis_url).master
+        celery.conf.broker_transport_options |= {"master_name": master}
     return celery
 
 

@@ -6,11 +6,13 @@
     │   ├── MalformedBody            400
     │   ├── NotFound                 404  no such route
     │   ├── JobNotFound              404
+    │   ├── NotOnDeadList            404
     │   ├── MethodNotAllowed         405
     │   ├── BodyTooSlow              408
     │   ├── JobNotFinished           409
     │   ├── JobAlreadyFinished       409
     │   ├── JobNotSucceeded          409
+    │   ├── NotRequeueable           409
     │   ├── JobGone                  410
     │   ├── PayloadTooLarge          413
     │   ├── UnsupportedMediaType     415
@@ -30,6 +32,7 @@
         ├── NoWorker                 503
         ├── StoreUnavailable         503
         ├── StoreFull                503
+        ├── VolatileStore            503
         ├── TooManyWaiting           503
         └── NotFinishedInTime        504
 
@@ -98,6 +101,10 @@ class JobNotFound(RequestError):
     code, title, status = "job_not_found", "No job has this id", 404
 
 
+class NotOnDeadList(RequestError):
+    code, title, status = "not_on_dead_list", "The dead list has no such entry", 404
+
+
 class MethodNotAllowed(RequestError):
     code, title, status = "method_not_allowed", "This address does not take this method", 405
 
@@ -113,6 +120,10 @@ class JobAlreadyFinished(RequestError):
 
 class JobNotSucceeded(RequestError):
     code, title, status = "job_not_succeeded", "The job ended without a result", 409
+
+
+class NotRequeueable(RequestError):
+    code, title, status = "not_requeueable", "The entry holds no request that could be run", 409
 
 
 class JobGone(RequestError):
@@ -200,6 +211,10 @@ class StoreUnavailable(Unavailable):
 
 class StoreFull(Unavailable):
     code, title = "store_full", "Redis has no memory left for another job"
+
+
+class VolatileStore(Unavailable):
+    code, title = "volatile_store", "Redis may lose jobs"
 
 
 class TooManyWaiting(Unavailable):

@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DISTILQ_", frozen=True, extra="ignore")
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis of queue and records")
+    allow_volatile: bool = Field(False, description="use even a Redis that may lose or evict jobs")
     model: str = Field(
         "auto", description="auto, distilgpt2, bundled, a directory, random:distilgpt2"
     )

@@ -5,20 +5,30 @@ celery -A distilq.worker.app worker
 
 from __future__ import annotations
 
+import logging
 import secrets
+import sys
+import time
 
-from celery import Celery
+from celery import Celery, signals
+from redis.exceptions import RedisError
 
-from distilq import keys, queue
+from distilq import durability, keys, queue
 from distilq.celery_app import make_celery
 from distilq.claims import Claims
-from distilq.connection import connect
+from distilq.connection import RedisClient, connect, is_sentinel
+from distilq.errors import VolatileStore
 from distilq.jobs import TASK_NAME
 from distilq.settings import Settings
 from distilq.sweeper import Sweeper
 
 from . import pool, transport
 from .lease import Holdings
+
+log = logging.getLogger("distilq.worker")
+
+#: Seconds between attempts to reach Redis at the start.
+RETRY_S = 1.0
 
 
 def create_worker(settings: Settings) -> Celery:
@@ -30,8 +40,9 @@ def create_worker(settings: Settings) -> Celery:
     redis = connect(settings.redis_url)
     claims = Claims(redis, settings.model, worker.distilq_worker_id)
     worker.distilq_sweeper = Sweeper(redis, settings.model)
+    kind = "SentinelTransport" if is_sentinel(settings.redis_url) else "Transport"
     worker.conf.update(
-        broker_transport=f"{transport.__name__}:Transport",
+        broker_transport=f"{transport.__name__}:{kind}",
         worker_pool=f"{pool.__name__}:EnginePool",
         worker_concurrency=settings.max_rows,
         worker_prefetch_multiplier=1,
@@ -50,7 +61,21 @@ def create_worker(settings: Settings) -> Celery:
         ],
     }
     worker.task(name=TASK_NAME, ignore_result=False)(generate)
+    if not settings.allow_volatile:
+        signals.worker_init.connect(lambda **_: refuse_volatile(redis), weak=False)
     return worker
+
+
+def refuse_volatile(redis: RedisClient) -> None:
+    """Wait until Redis answers, and end the process if it may lose jobs."""
+    while True:
+        try:
+            return durability.require(redis)
+        except VolatileStore as error:
+            sys.exit(f"distilq: {error.detail}")
+        except RedisError as error:
+            log.warning("waiting for Redis: %s", error)
+            time.sleep(RETRY_S)
 
 
 def generate() -> None:

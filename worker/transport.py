@@ -79,14 +79,15 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
         """The sweep does this, see distilq/sweeper.py."""
 
 
+#: What a channel is given beside kombu's own options.
+OPTIONS = ("holdings", "queues_of_jobs", "wake_keys")
+
+
 class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
     """Claims jobs where it consumes their queues; stock on any other, such as control replies."""
 
     QoS = QoS
-    from_transport_options = (
-        *stock.Channel.from_transport_options,
-        *("holdings", "queues_of_jobs", "wake_keys"),
-    )
+    from_transport_options = (*stock.Channel.from_transport_options, *OPTIONS)
     holdings: Holdings
     #: The queues that hold jobs, by priority.
     queues_of_jobs: dict[str, str]
@@ -152,5 +153,13 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
         self.hand_back(message.delivery_tag)
 
 
-class Transport(stock.Transport):  # type: ignore[misc]  # kombu has no types
+class SentinelChannel(Channel, stock.SentinelChannel):  # type: ignore[misc]  # as above
+    from_transport_options = (*stock.SentinelChannel.from_transport_options, *OPTIONS)
+
+
+class Transport(stock.Transport):  # type: ignore[misc]  # as above
     Channel = Channel
+
+
+class SentinelTransport(stock.SentinelTransport):  # type: ignore[misc]  # as above
+    Channel = SentinelChannel

@@ -41,8 +41,9 @@ def up(
         str | None, typer.Option(help="Join this Redis instead of starting one.")
     ] = None,
     allow_volatile: Annotated[
-        bool, typer.Option(help="Join even a Redis that may lose or evict jobs.")
-    ] = False,
+        bool | None,
+        typer.Option("--allow-volatile", help="Use even a Redis that may lose or evict jobs."),
+    ] = None,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page.")] = False,
 ) -> None:
     """Start everything on this machine: Redis, the API and the workers. Ctrl-C stops it."""
@@ -50,9 +51,13 @@ def up(
         from distilq.cli.up import Listen, run
 
         settings = _settings(
-            model=model, precision=precision, data_dir=data_dir, redis_url=redis_url
+            model=model,
+            precision=precision,
+            data_dir=data_dir,
+            redis_url=redis_url,
+            allow_volatile=allow_volatile,
         )
-        run(settings, Listen(host, port, open_browser), workers, allow_volatile)
+        run(settings, Listen(host, port, open_browser), workers)
 
 
 @app.command()

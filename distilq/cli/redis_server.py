@@ -17,6 +17,7 @@ from distilq.cli.ports import free_port
 from distilq.cli.redis_binary import ADVICE, MINIMUM, find_redis_server, version
 from distilq.cli.supervisor import Program
 from distilq.cli.table import without_password
+from distilq.durability import why_volatile
 
 #: Seconds in which a Redis whose `distilq up` was killed lets go of its directory.
 LOCK_PATIENCE_S = 3.0
@@ -117,17 +118,8 @@ def check_joined(url: str, allow_volatile: bool) -> None:
     found = str(info["redis_version"])
     if tuple(int(part) for part in found.split(".")[:2]) < MINIMUM:
         raise CannotRun(f"the Redis at {name} is version {found}; distilq needs 6.2 or newer")
-    if not allow_volatile and (why := _why_volatile(info)):
+    if not allow_volatile and (why := why_volatile(info)):
         raise CannotRun(
             f"the Redis at {name} may lose jobs: {why}."
             " Change that, or give --allow-volatile to use it all the same"
         )
-
-
-def _why_volatile(info: dict[str, Any]) -> str | None:
-    if not info.get("aof_enabled"):
-        return "it keeps no append-only file (set appendonly yes)"
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        return f"it evicts keys when memory is short (maxmemory-policy is {policy}, set noeviction)"
-    return None

@@ -41,7 +41,7 @@ class Listen:
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
-def run(settings: Settings, listen: Listen, workers: int, allow_volatile: bool) -> None:
+def run(settings: Settings, listen: Listen, workers: int) -> None:
     """Serve until Ctrl-C, SIGTERM or SIGHUP.
 
     Raises:
@@ -50,7 +50,7 @@ def run(settings: Settings, listen: Listen, workers: int, allow_volatile: bool) 
     console = Console()
     try:
         with Supervisor(console) as supervisor:
-            own, model, settings = _prepare(supervisor, settings, listen, allow_volatile)
+            own, model, settings = _prepare(supervisor, settings, listen)
             _start(supervisor, settings, listen, workers, own)
             console.say(banner(listen.url, model, settings, own.data_dir if own else None))
             if listen.open_browser:
@@ -64,14 +64,14 @@ def run(settings: Settings, listen: Listen, workers: int, allow_volatile: bool) 
 
 
 def _prepare(
-    supervisor: Supervisor, settings: Settings, listen: Listen, allow_volatile: bool
+    supervisor: Supervisor, settings: Settings, listen: Listen
 ) -> tuple[OwnRedis | None, ModelFound, Settings]:
     """All that can be found wrong before anything starts, and the settings that follow from it."""
     if why := why_unusable(listen.host, listen.port):
         raise CannotRun(f"cannot listen on {listen.host}:{listen.port}: {why} (--port chooses)")
     own = None
     if "redis_url" in settings.model_fields_set:
-        check_joined(settings.redis_url, allow_volatile)
+        check_joined(settings.redis_url, settings.allow_volatile)
     else:
         own = OwnRedis(settings.data_dir)
         settings = settings.model_copy(update={"redis_url": own.url})

@@ -1,0 +1,92 @@
+"""What ends on the dead list, on a real Redis, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from distilq import keys
+from distilq.claims import Claims
+from distilq.dead import DeadList
+from distilq.errors import NotOnDeadList, NotRequeueable
+from distilq.jobs import JobRequest, JobStatus, Priority
+from distilq.owner import Owner
+from distilq.settings import Settings
+from distilq.store import JobStore
+from distilq.sweeper import MAX_DEATHS, Sweeper
+
+MODEL = "bundled"
+
+
+@pytest.fixture
+def store(redis_client: Any, settings: Callable[..., Settings]) -> Iterator[JobStore]:
+    store = JobStore(redis_client, settings(model=MODEL))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def dead(store: JobStore) -> DeadList:
+    return DeadList(store)
+
+
+def poison(store: JobStore, owner: Owner) -> str:
+    """A job that has killed MAX_DEATHS workers."""
+    job = store.owned_by(owner).submit(JobRequest(inputs="Ünter", priority=Priority.BULK))
+    for number in range(MAX_DEATHS):
+        assert Claims(store.redis, MODEL, f"worker-{number}").take(8)
+        store.redis.zadd(keys.leases(MODEL), {job.id: 1})
+        store.redis.delete(keys.sweeper(MODEL))
+        Sweeper(store.redis, MODEL).sweep()
+    return job.id
+
+
+def test_a_poisoned_job_is_there_with_its_history_and_runs_again_under_a_new_id(
+    store: JobStore, dead: DeadList
+) -> None:
+    anna = Owner("anna")
+    job_id = poison(store, anna)
+    [entry] = dead.entries()
+    assert (entry.id, entry.reason, entry.owner) == (job_id, "poisoned", "anna")
+    assert [death["worker"] for death in entry.history] == [f"worker-{n}" for n in range(5)]
+    assert job_id in entry.message
+
+    again = dead.requeue(job_id)
+    assert again.id != job_id
+    assert again.parameters == store.get(job_id).parameters
+    assert again.queue.priority.value == "bulk"
+    assert store.get(job_id).status is JobStatus.FAILED
+    assert store.owned_by(anna).get(again.id).status is JobStatus.QUEUED
+    assert len(dead) == 0
+
+
+def test_the_request_is_kept_when_the_job_itself_has_expired(
+    store: JobStore, dead: DeadList
+) -> None:
+    job_id = poison(store, Owner())
+    store.delete(job_id)
+    assert dead.requeue(job_id).status is JobStatus.QUEUED
+
+
+def test_messages_that_nobody_can_read_are_shown_and_dropped(
+    store: JobStore, dead: DeadList
+) -> None:
+    stranger = '{"headers": {"id": "0123"}, "body": "gASVKgAAAAAAAACMBXBvc2l4"}'
+    for message in (b"\xff{", stranger, stranger):
+        store.redis.lpush(keys.queue(MODEL, "normal"), message)
+    assert Claims(store.redis, MODEL, "w").take(8) == []
+    assert {entry.reason for entry in dead.entries()} == {"unreadable", "unknown"}
+    assert stranger in [entry.message for entry in dead.entries()]
+    for entry in dead.entries():
+        with pytest.raises(NotRequeueable):
+            dead.requeue(entry.id)
+        dead.drop(entry.id)
+    assert dead.entries() == []
+
+
+def test_what_is_not_there_is_said(dead: DeadList) -> None:
+    for call in (dead.get, dead.drop, dead.requeue):
+        with pytest.raises(NotOnDeadList):
+            call("0" * 32)

@@ -33,6 +33,8 @@ class Claim:
     #: Tokens charged for it at admission, see JobRequest.cost.
     cost: int
     priority: str
+    #: Workers have died under it: it is to run beside no other.
+    alone: bool
     request: bytes
 
     @property
@@ -51,32 +53,37 @@ class Claims:
         self._slug = keys.slug(model)
         self._queues = queue.queues(model)
         self._calls = 0
+        #: Set by `take`: a job waits for a worker of its own. This one should end what it holds.
+        self.asked_to_empty = False
 
     def take(
         self,
         rows: int,
         queues: Collection[str] | None = None,
         *,
+        held: int = 0,
         tokens: int = NO_LIMIT,
         urgent_rows: int = 0,
     ) -> list[Claim]:
         """Claim queued jobs until they come to at least `rows` rows or `tokens` tokens.
 
-        `queues` are the names of those to look at; all of the model's by default. `urgent_rows` are
-        claimed of interactive jobs even where the other two leave no room. After an error the next
-        call is the same one to Redis: what it has claimed already, it gives again.
+        `queues` are the names of those to look at; all of the model's by default. `held` is the
+        number of jobs held already: one that must run alone comes only if it is 0. `urgent_rows`
+        are claimed of interactive jobs even where the other two leave no room. After an error the
+        next call is the same one to Redis: what it has claimed already, it gives again.
         """
         looked_at = [p for p, name in self._queues.items() if queues is None or name in queues]
         args: list[str | int] = [
-            *(self._slug, self._worker_id, self._calls, rows, tokens, urgent_rows),
+            *(self._slug, self._worker_id, self._calls, held, rows, tokens, urgent_rows),
             *(keys.LEASE_S * 1000, keys.VERSION),
             *looked_at,
         ]
-        claimed = self._scripts.claim(args=args)
+        claimed, empty = self._scripts.claim(args=args)
         self._calls += 1
+        self.asked_to_empty = bool(empty)
         return [
-            Claim(job_id.decode(), fence, int(rows), int(cost), priority.decode(), request)
-            for job_id, fence, rows, cost, priority, request in claimed
+            Claim(i.decode(), fence, int(rows), int(cost), level.decode(), bool(alone), request)
+            for i, fence, rows, cost, level, alone, request in claimed
         ]
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], served_by: Mapping[str, str]) -> None:

@@ -105,6 +105,16 @@ def paused(model: str) -> str:
     return _of(model, "paused")
 
 
+def suspects(model: str) -> str:
+    """LIST of messages of jobs that must run alone, as workers have died under them."""
+    return _of(model, "suspects")
+
+
+def quarantine(model: str) -> str:
+    """STRING: id of the worker that empties itself to run those."""
+    return _of(model, "quarantine")
+
+
 def wake(model: str, *, interactive: bool = False) -> str:
     """LIST of tokens, one per worker that ought to look at the queues."""
     return _of(model, "wake:interactive" if interactive else "wake")

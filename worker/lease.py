@@ -53,8 +53,9 @@ class Holdings:
     def take(self, queues: Collection[str] | None = None) -> list[Claim]:
         """Claim as many jobs as there is room for, from these queues."""
         with self._lock:
-            rows, tokens, urgent = self._free_rows(), self._free_tokens(), self._urgent_rows()
-        claimed = self.claims.take(rows, queues, tokens=tokens, urgent_rows=urgent)
+            held, rows, tokens = len(self._held), self._free_rows(), self._free_tokens()
+            urgent = self._urgent_rows()
+        claimed = self.claims.take(rows, queues, held=held, tokens=tokens, urgent_rows=urgent)
         with self._lock:
             self._held.update((claim.id, claim) for claim in claimed)
         return claimed
@@ -86,13 +87,23 @@ class Holdings:
             return tell
 
     def _free_rows(self) -> int:
+        if self._is_closed():
+            return 0
         return self._rows - sum(claim.rows for claim in self._held.values())
 
     def _free_tokens(self) -> int:
         return self._tokens - sum(claim.cost for claim in self._held.values())
 
+    def _is_closed(self) -> bool:
+        """Whether nothing may join what is held: a job that must run alone is here, or waits."""
+        if not self._held:
+            return False
+        return self.claims.asked_to_empty or any(claim.alone for claim in self._held.values())
+
     def _urgent_rows(self) -> int:
         """Rows that bulk jobs hold, less those of interactive jobs that may have taken them."""
+        if self._is_closed():
+            return 0
         rows = {"interactive": 0, "normal": 0, "bulk": 0}
         for claim in self._held.values():
             rows[claim.priority] += claim.rows

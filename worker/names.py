@@ -4,7 +4,7 @@ auto                    DistilGPT2 if it is cached or the hub answers, else `bun
 distilgpt2              DistilGPT2 of the hub, at a pinned revision
 bundled                 the small GPT-2 that ships with the package
 random:distilgpt2       DistilGPT2's exact shape with random weights, for benchmarks
-simulated:step_ms=5     no model at all: every step sleeps
+simulated:step_ms=5     no model at all: every step sleeps; `,faults=DIR`: see simulated.py
 DIRECTORY               a checkpoint on disk
 OWNER/NAME[@REVISION]   any GPT-2 of the hub
 """
@@ -29,7 +29,7 @@ HUB_PATIENCE_S = 5.0
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-_SIMULATED = re.compile(r"simulated:step_ms=(\d+(?:\.\d+)?)")
+_SIMULATED = re.compile(r"simulated:step_ms=(\d+(?:\.\d+)?)(?:,faults=(.+))?")
 
 
 class ModelUnavailable(DistilqError):
@@ -48,6 +48,7 @@ class ResolvedModel:
     revision: str | None = None
     note: str = ""
     step_ms: float = 0.0
+    faults: str | None = None
 
     @property
     def bundled(self) -> bool:
@@ -71,7 +72,12 @@ def resolve(name: str) -> ResolvedModel:
         return ResolvedModel(name, "random", name, note="random weights, for benchmarks")
     if simulated := _SIMULATED.fullmatch(name):
         return ResolvedModel(
-            name, "simulated", name, note="no model: steps sleep", step_ms=float(simulated[1])
+            name,
+            "simulated",
+            name,
+            note="no model: steps sleep",
+            step_ms=float(simulated[1]),
+            faults=simulated[2],
         )
     if _is_path(name):
         check_directory(Path(name))

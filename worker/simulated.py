@@ -1,15 +1,24 @@
-"""A model that only sleeps: for trials of queue and workers, where tokens do not matter."""
+"""A model that only sleeps: for trials of queue and workers, where tokens do not matter.
+
+With a folder for faults, whoever can write there breaks a worker: the first to see a file named
+`freeze` takes it away and stands still, `crash` and it dies, as does whoever runs the prompt CRASH.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from .names import ResolvedModel
 from .rows import Candidates, Chunk, Draws, ModelInfo, Row, Segment
 from .tokens import ByteTokenizer
 
 LETTERS = b"etaoin shrdlu"
+CRASH = "this prompt kills its worker"
+FROZEN_S = 3600.0
 
 
 class SimulatedModel:
@@ -17,6 +26,7 @@ class SimulatedModel:
 
     def __init__(self, resolved: ResolvedModel) -> None:
         self._step_s = resolved.step_ms / 1000
+        self._faults = Path(resolved.faults) if resolved.faults else None
         self.info = ModelInfo(
             name=resolved.name,
             source=resolved.source,
@@ -45,6 +55,19 @@ class SimulatedModel:
 
     def decode(self, rows: Sequence[Row]) -> None:
         time.sleep(self._step_s)
+        if self._faults is None:
+            return
+        if self._takes("crash") or any(row.prompt.given == CRASH for row in rows):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._takes("freeze"):
+            time.sleep(FROZEN_S)
+
+    def _takes(self, fault: str) -> bool:
+        try:
+            (self._faults or Path()).joinpath(fault).unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def sample(self, logits: None, rows: Sequence[Row]) -> Draws:
         draws = Draws([_token(row) for row in rows])

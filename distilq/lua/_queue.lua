@@ -88,16 +88,29 @@ local function filled(message, slug, id, priority)
   return (message:gsub('@id@', id):gsub('@queue@', list_of(slug, priority, '')))
 end
 
+-- From this many deaths on a job runs alone: which of a batch has killed its worker nobody knows,
+-- and its neighbours must not end as poisoned with it.
+local SUSPECT_DEATHS = 2
+
 -- Put a claimed job back in front; its record says whose it is and what it costs.
 local function requeue(slug, id, message)
   local key = RECORD .. id
-  local priority, owner, cost = unpack(redis.call('HMGET', key, 'priority', 'owner', 'cost'))
+  local priority, owner, cost, deaths, worker =
+    unpack(redis.call('HMGET', key, 'priority', 'owner', 'cost', 'deaths', 'worker'))
   owner = owner or ''
   redis.call('HSET', key, 'status', 'queued')
   redis.call('HDEL', key, 'worker', 'started', 'tokens_done', 'sequences_done')
   move(id, owner, 'running', 'queued')
   count(slug, priority, owner, cost, 1)
-  push(slug, priority, owner, filled(message, slug, id, priority), true)
+  message = filled(message, slug, id, priority)
+  if tonumber(deaths or 0) < SUSPECT_DEATHS then
+    push(slug, priority, owner, message, true)
+  else
+    local quarantine = of_model(slug, 'quarantine')
+    if redis.call('GET', quarantine) == worker then redis.call('DEL', quarantine) end
+    redis.call('LPUSH', of_model(slug, 'suspects'), message)
+    wake_one(slug, priority)
+  end
 end
 
 -- End a queued job whose start_within_s has passed and which never ran; 1 if it did.

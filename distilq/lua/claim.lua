@@ -1,13 +1,17 @@
 -- Move queued jobs into this worker's leases: the most urgent queue first, but every eighth job from
--- the least urgent; within a queue each owner in its turn (see _queue).
--- ARGV: slug, worker, number of the call, rows wanted, tokens wanted, rows of interactive jobs wanted
---       even so, lease in ms, newest record version understood, then the priorities to look at, in
---       order
--- Returns a list of {id, fence, rows, cost, priority, request}; if the call bears the number
--- of the last one, whose answer must have been lost, those of its jobs that this worker still holds.
+-- the least urgent; within a queue each owner in its turn (see _queue). A job that workers have died
+-- under is given to a worker that holds nothing else.
+-- ARGV: slug, worker, number of the call, jobs held, rows wanted, tokens wanted, rows of interactive
+--       jobs wanted even so, lease in ms, newest record version understood, then the priorities to
+--       look at, in order
+-- Returns {jobs, 1 if the worker should take nothing more until it holds nothing}. Jobs are
+-- {id, fence, rows, cost, priority, 1 if it must run alone, request}; if the call bears the number of
+-- the last one, whose answer must have been lost, those of its jobs that this worker still holds.
 local slug, worker, call = ARGV[1], ARGV[2], ARGV[3]
-local rows, tokens, urgent = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local lease_ms, version = tonumber(ARGV[7]), tonumber(ARGV[8])
+local held = tonumber(ARGV[4])
+local rows, tokens, urgent = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local lease_ms, version = tonumber(ARGV[8]), tonumber(ARGV[9])
+local QUARANTINE_S = 30
 local MOST_LOOKED_AT = 1000 -- messages per call, so that a run of canceled jobs never stalls Redis
 local SHARE = 8
 local now, claimed, ids, newer, looked = now_ms(), {}, {}, {}, 0
@@ -17,15 +21,16 @@ write_even_if_full()
 
 local function note(id, fence, r)
   local request = redis.call('HGET', RECORD .. id, 'request')
-  claimed[#claimed + 1] = {id, fence, r.rows, r.cost, r.priority, request}
+  claimed[#claimed + 1] = {id, fence, r.rows, r.cost, r.priority, r.suspect and 1 or 0, request}
   ids[#ids + 1] = id .. ' ' .. fence
 end
 
 local function facts(id)
   local f = redis.call('HMGET', RECORD .. id,
-    'status', 'v', 'priority', 'cost', 'rows', 'seq', 'owner', 'fence', 'worker')
+    'status', 'v', 'priority', 'cost', 'rows', 'seq', 'owner', 'fence', 'worker', 'deaths')
   return {status = f[1], v = tonumber(f[2]), priority = f[3], cost = f[4], rows = f[5], seq = f[6],
-    owner = f[7] or '', fence = f[8], worker = f[9]}
+    owner = f[7] or '', fence = f[8], worker = f[9],
+    suspect = tonumber(f[10] or 0) >= SUSPECT_DEATHS}
 end
 
 local function repeated(text)
@@ -37,11 +42,16 @@ local function repeated(text)
       note(id, tonumber(fence), r)
     end
   end
-  return claimed
+  return {claimed, 0}
 end
 
 local before = redis.call('GET', last)
 if before and string.match(before, '^%S+') == call then return repeated(before) end
+
+local function answer(drain)
+  redis.call('SET', last, call .. '\n' .. table.concat(ids, '\n'), 'EX', 60)
+  return {claimed, drain}
+end
 
 local function id_of(message)
   local ok, decoded = pcall(cjson.decode, message)
@@ -57,7 +67,7 @@ local function park(message, reason)
 end
 
 -- Claim the job of a message that has been taken from its queue; what it costs its owner.
-local function take(level, message, id)
+local function take(message, id)
   local r = facts(id)
   if not r.status and not redis.call('ZSCORE', EXPIRY, id) then park(message, 'unknown') end
   if r.status ~= 'queued' then return 0 end -- canceled, forgotten, or a second copy of its message
@@ -65,8 +75,10 @@ local function take(level, message, id)
     newer[#newer + 1] = {r.priority, r.owner, message}
     return 0
   end
-  local mark = r.owner == '' and r.priority or r.priority .. '@' .. r.owner
-  redis.call('HSET', counters, 'out:' .. mark, r.seq)
+  if not r.suspect then
+    local mark = r.owner == '' and r.priority or r.priority .. '@' .. r.owner
+    redis.call('HSET', counters, 'out:' .. mark, r.seq)
+  end
   if expire(id, now) == 1 then return 0 end
   count(slug, r.priority, r.owner, r.cost, -1)
   local fence = redis.call('HINCRBY', RECORD .. id, 'fence', 1)
@@ -76,8 +88,35 @@ local function take(level, message, id)
   move(id, r.owner, 'queued', 'running')
   note(id, fence, r)
   rows, tokens = rows - r.rows, tokens - r.cost
-  if level.priority == 'interactive' then urgent = urgent - r.rows end
+  if r.priority == 'interactive' then urgent = urgent - r.rows end
   return tonumber(r.cost)
+end
+
+-- One worker at a time empties itself for those that must run alone.
+local function has_quarantine()
+  local key = of_model(slug, 'quarantine')
+  local holder = redis.call('GET', key)
+  if holder and holder ~= worker then return false end
+  redis.call('SET', key, worker, 'EX', QUARANTINE_S)
+  return true
+end
+
+local function take_suspect()
+  while #claimed == 0 do
+    local message = redis.call('RPOP', of_model(slug, 'suspects'))
+    if not message then return end
+    take(message, id_of(message))
+  end
+end
+
+if redis.call('EXISTS', of_model(slug, 'suspects')) == 1 and has_quarantine() then
+  if held == 0 then take_suspect() end
+  if held > 0 or #claimed > 0 then
+    for n = 10, #ARGV do
+      if redis.call('EXISTS', ring_of(slug, ARGV[n])) == 1 then wake_one(slug, ARGV[n]) end
+    end
+    return answer(held > 0 and 1 or 0)
+  end
 end
 
 -- Whose turn it is in a level, and until when: the two owners that are due first.
@@ -104,7 +143,7 @@ local function serve(level)
   if message then
     looked = looked + 1
     local id = id_of(message)
-    if id then level.due = level.due + take(level, message, id) else park(message, 'unreadable') end
+    if id then level.due = level.due + take(message, id) else park(message, 'unreadable') end
   end
   if not message or level.due > level.until_ then
     put_down(level)
@@ -113,7 +152,7 @@ local function serve(level)
 end
 
 local levels = {}
-for n = 9, #ARGV do
+for n = 10, #ARGV do
   local level = {priority = ARGV[n], ring = ring_of(slug, ARGV[n])}
   if redis.call('SISMEMBER', of_model(slug, 'paused'), level.priority) == 0 then
     -- Whoever else publishes to the Celery queue knows of no ring.
@@ -155,5 +194,4 @@ for _, back in ipairs(newer) do -- last, so that nobody is woken for them alone
     join_ring(slug, priority, owner)
   end
 end
-redis.call('SET', last, call .. '\n' .. table.concat(ids, '\n'), 'EX', 60)
-return claimed
+return answer(0)

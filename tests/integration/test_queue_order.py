@@ -171,6 +171,28 @@ def test_a_claim_whose_answer_was_lost_is_given_again(
     assert store.get(jobs[1]).attempt == 1
 
 
+def test_a_job_that_workers_died_under_runs_alone(
+    store: JobStore, redis_client: Any, claims: Claims
+) -> None:
+    suspect, bystander = store.submit_many([ask(), ask()])
+    for _ in range(2):
+        assert len(claims.take(8)) == 2
+        redis_client.zadd(keys.leases("bundled"), {suspect: 1, bystander: 1})
+        redis_client.delete(keys.sweeper("bundled"))
+        Sweeper(redis_client, "bundled").sweep()
+    other = store.submit(ask())
+    busy = Claims(redis_client, "bundled", "w2")
+    assert busy.take(8, held=3) == []  # first it ends what it holds
+    assert busy.asked_to_empty
+    assert [c.id for c in claims.take(8, held=3)] == [other.id]  # one at a time does
+    [first] = busy.take(8)
+    assert (first.id in (suspect, bystander), first.alone) == (True, True)
+    assert busy.take(8, held=1) == []
+    [second] = busy.take(8)
+    assert {first.id, second.id} == {suspect, bystander}
+    assert store.queue().queued == 0
+
+
 def test_a_paused_priority_waits_and_is_served_once_resumed(
     store: JobStore, claims: Claims, redis_client: Any
 ) -> None:

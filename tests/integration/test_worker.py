@@ -16,9 +16,12 @@ import pytest
 
 from distilq import keys, queue
 from distilq.celery_app import make_celery
+from distilq.dead import DeadList
 from distilq.jobs import Job, JobRequest, JobStatus
 from distilq.settings import Settings
 from distilq.store import JobStore
+from distilq.sweeper import MAX_DEATHS, Sweeper
+from worker.simulated import CRASH
 
 MODEL = "simulated:step_ms=5"
 ROOT = Path(__file__).parents[2]
@@ -66,8 +69,8 @@ def start_worker(worker_settings: Settings, tmp_path: Path) -> Iterator[StartWor
     print((tmp_path / "worker.log").read_text())  # shown with a failed test
 
 
-def request(**fields: Any) -> JobRequest:
-    return JobRequest.model_validate_json(json.dumps({"inputs": "Once upon a time,", **fields}))
+def request(text: str = "Once upon a time,", **fields: Any) -> JobRequest:
+    return JobRequest.model_validate_json(json.dumps({"inputs": text, **fields}))
 
 
 def tokens(count: int, **fields: Any) -> JobRequest:
@@ -215,6 +218,51 @@ def test_a_worker_outlives_a_redis_that_refuses_to_write(
         redis_client.config_set("min-replicas-to-write", 0)
     assert store.wait(store.submit(tokens(3)).id, 30).status is JobStatus.SUCCEEDED
     assert process.poll() is None
+
+
+def test_a_worker_whose_engine_stands_still_ends_and_another_does_its_jobs(
+    redis_client: Any, settings: Callable[..., Settings], tmp_path: Path, start_worker: StartWorker
+) -> None:
+    model = f"simulated:step_ms=5,faults={tmp_path}"
+    store = JobStore(redis_client, settings(model=model))
+    frozen = start_worker(model=model)
+    job = store.submit(tokens(1000))
+    wait_for_state(store, job, JobStatus.RUNNING)
+    (tmp_path / "freeze").touch()
+    assert frozen.wait(timeout=40) == 70
+    log = (tmp_path / "worker.log").read_text()
+    assert "the engine has not moved for 10 s" in log
+    assert "simulated.py" in log  # where it stands still
+    start_worker(model=model)
+    done = store.wait(job.id, 60)
+    assert (done.status, done.attempt) == (JobStatus.SUCCEEDED, 2)
+    store.close()
+
+
+def test_a_job_that_kills_every_worker_ends_on_the_dead_list_and_others_succeed(
+    redis_client: Any, settings: Callable[..., Settings], tmp_path: Path, start_worker: StartWorker
+) -> None:
+    model = f"simulated:step_ms=5,faults={tmp_path}"
+    store = JobStore(redis_client, settings(model=model))
+    killer, bystander = store.submit(request(CRASH)), store.submit(tokens(3))
+    worker = start_worker(model=model)
+    for _ in range(MAX_DEATHS - 1):
+        worker.wait(timeout=30)
+        redis_client.zadd(keys.leases(model), dict.fromkeys([killer.id, bystander.id], 1), xx=True)
+        Sweeper(redis_client, model).sweep()
+        redis_client.delete(keys.sweeper(model))
+        worker = start_worker(model=model)
+    worker.wait(timeout=30)
+    redis_client.zadd(keys.leases(model), dict.fromkeys([killer.id, bystander.id], 1), xx=True)
+    Sweeper(redis_client, model).sweep()
+    error = store.get(killer.id).error
+    assert error is not None
+    assert error["type"].endswith(":poisoned")
+    assert len({death["worker"] for death in error["history"]}) == MAX_DEATHS
+    assert [entry.id for entry in DeadList(store).entries()] == [killer.id]
+    start_worker(model=model)
+    assert store.wait(bystander.id, 30).status is JobStatus.SUCCEEDED
+    store.close()
 
 
 def test_a_full_worker_still_answers_celery(

@@ -22,6 +22,7 @@ class FakeClaims:
     """Notes what is finished; nothing is ever claimed, canceled or lost by itself."""
 
     def __init__(self) -> None:
+        self.asked_to_empty = False
         self.finished: list[tuple[Claim, Outcome]] = []
 
     def take(self, rows: int, queues: Any = None, **_: Any) -> list[Claim]:
@@ -65,7 +66,7 @@ def pool(claims: FakeClaims) -> Iterator[EnginePool]:
 
 def a_claim(fence: int) -> Claim:
     request = JobRequest(inputs="a").resolved().model_dump_json().encode()
-    return Claim("j", fence, 1, 51, "normal", request)
+    return Claim("j", fence, 1, 51, "normal", False, request)
 
 
 def deliver(pool: EnginePool, claim: Claim) -> None:

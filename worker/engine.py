@@ -31,8 +31,11 @@ class EngineStats:
     steps: int = 0
     #: Rows decoded, summed over the steps: divided by `steps`, the mean batch size.
     row_steps: int = 0
+    #: New tokens; those that a paused row replays are not new.
     generated_tokens: int = 0
     prefill_tokens: int = 0
+    #: Times a bulk row was paused for an interactive one.
+    paused: int = 0
     rows: int = 0
     waiting: int = 0
     kv_tokens: int = 0
@@ -112,6 +115,7 @@ class Engine:
             row_steps=self._row_steps,
             generated_tokens=self._generated,
             prefill_tokens=self._prefilled,
+            paused=self._scheduler.paused,
             rows=self._scheduler.rows,
             waiting=self._scheduler.waiting_jobs + len(self._inbox),
             kv_tokens=self._scheduler.segments.used,
@@ -140,19 +144,18 @@ class Engine:
             self._fail(job, late)
 
     def _admit(self) -> None:
-        """Give free places to the jobs at the head of the queue, in order."""
-        while (job := self._scheduler.head()) and self._scheduler.has_place:
-            if not job.planned and not self._planned(job):
+        """Give places to waiting rows, one by one, as long as there are some for those in turn."""
+        while job := self._scheduler.next():
+            if not job.planned:
+                self._plan(job)
                 continue
-            for row in self._scheduler.admit(job):
-                if job.admitted_at is None:
-                    job.admitted_at = time.monotonic()
-                if row.prompt.prefilled == row.prompt.to_prefill:
-                    self._start(row)
-            if self._scheduler.head() is job:
-                return
+            row = self._scheduler.admit(job)
+            if job.admitted_at is None:
+                job.admitted_at = time.monotonic()
+            if row.prompt.is_prefilled:
+                self._start(row)
 
-    def _planned(self, job: ActiveJob) -> bool:
+    def _plan(self, job: ActiveJob) -> None:
         """Plan a job when its turn comes, so that a burst of arrivals does not stall a step."""
         try:
             plan(job, self.tokenizer, self.model.info, self._scheduler.segments.capacity)
@@ -161,20 +164,20 @@ class Engine:
         except Exception as error:
             log.exception("job %s cannot be planned", job.key)
             self._fail(job, GenerationFailed(_described(error)))
-        return job.planned
 
     def _prefill(self) -> None:
-        chunks = self._scheduler.chunks()
+        prefills = self._scheduler.prefills
+        chunks = prefills.chunks()
         if not chunks:
             return
         for chunk, found in zip(chunks, self.model.prefill(chunks), strict=True):
             prompt = chunk.prompt
-            if prompt.logprobs is not None:
+            if prompt.logprobs is not None and chunk.wants_logits:
                 ids = prompt.ids[chunk.start + 1 : chunk.stop + 1]
                 prompt.logprobs += outcomes.logprobs(ids, found, self.tokenizer)
-            self._scheduler.prefilled(chunk)
+            prefills.note(chunk)
             self._prefilled += chunk.stop - chunk.start
-            if prompt.prefilled == prompt.to_prefill:
+            if prompt.is_prefilled:
                 for row in list(prompt.admitted):
                     self._start(row)
 
@@ -196,9 +199,12 @@ class Engine:
         draws = self.model.sample(self.model.decode(rows), rows)
         self._steps += 1
         self._row_steps += len(rows)
-        self._generated += len(rows)
         for number, row in enumerate(rows):
-            self._emit(row, number, draws)
+            if row.to_replay:  # its token is known: the step was for its keys
+                row.to_replay -= 1
+            else:
+                self._generated += 1
+                self._emit(row, number, draws)
 
     def _note_start(self, rows: Sequence[Row]) -> None:
         for row in rows:

@@ -62,6 +62,10 @@ class Prompt:
         return len(self.ids) - 1
 
     @property
+    def is_prefilled(self) -> bool:
+        return self.prefilled == self.to_prefill
+
+    @property
     def tokens(self) -> int:
         """What a row of this prompt may come to occupy."""
         return len(self.ids) + self.new_tokens
@@ -78,6 +82,9 @@ class Row:
     segment: Segment | None = None
     ready: bool = False
     tokens: list[int] = field(default_factory=list)
+    #: How many of `tokens` the model has yet to see again, since the row was paused.
+    to_replay: int = 0
+    pauses: int = 0
     logprobs: list[TokenLogprob] = field(default_factory=list)
     logprob_sum: float = 0.0
     finish_reason: FinishReason | None = None
@@ -92,13 +99,19 @@ class Row:
         return self.segment
 
     @property
+    def seen(self) -> int:
+        """How many of its own tokens come before the one that the next step computes."""
+        return len(self.tokens) - self.to_replay
+
+    @property
     def last_token(self) -> int:
-        return self.tokens[-1] if self.tokens else self.prompt.ids[-1]
+        """What the next step feeds to the model."""
+        return self.tokens[self.seen - 1] if self.seen else self.prompt.ids[-1]
 
     @property
     def position(self) -> int:
         """Position of `last_token`, and so the number of tokens before it."""
-        return len(self.prompt.ids) + len(self.tokens) - 1
+        return len(self.prompt.ids) + self.seen - 1
 
     @property
     def may_end(self) -> bool:
@@ -151,7 +164,9 @@ class Chunk:
 
     @property
     def wants_logits(self) -> bool:
-        return self.prompt.job.request.parameters.prompt_logprobs is not None
+        """Not when the prompt is prefilled again, after a pause: they are known."""
+        asked = self.prompt.job.request.parameters.prompt_logprobs is not None
+        return asked and self.start >= len(self.prompt.logprobs or ())
 
 
 @dataclass(slots=True)

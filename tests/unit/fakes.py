@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 
 from worker.rows import Candidates, Chunk, Draws, ModelInfo, Row, Segment
@@ -58,3 +59,42 @@ class CountingModel:
             if row.wants_logprob:
                 draws.candidates[number] = Candidates(-float(row.sequence), [])
         return draws
+
+
+class RememberingModel(CountingModel):
+    """Keeps tokens where others keep keys, and draws a token by all that it finds there."""
+
+    def __init__(self, n_positions: int = 1024) -> None:
+        super().__init__(n_positions)
+        self.draw = lambda row: zlib.crc32(self._drawn_from(row)) % END
+
+    def reserve(self, tokens: int) -> None:
+        super().reserve(tokens)
+        self.keys = [-1] * tokens
+
+    def copy(self, source: Segment, target: Segment, tokens: int) -> None:
+        super().copy(source, target, tokens)
+        found = self.keys[source.offset : source.offset + tokens]
+        self.keys[target.offset : target.offset + tokens] = found
+
+    def prefill(self, chunks: Sequence[Chunk]) -> list[list[Candidates]]:
+        for chunk in chunks:
+            ids, first = chunk.prompt.ids, chunk.segment.offset
+            self.keys[first + chunk.start : first + chunk.stop] = ids[chunk.start : chunk.stop]
+            assert self.keys[first : first + chunk.stop] == ids[: chunk.stop], (
+                "a chunk was left out"
+            )
+        return super().prefill(chunks)
+
+    def decode(self, rows: Sequence[Row]) -> None:
+        super().decode(rows)
+        for row in rows:
+            self.keys[row.place.offset + row.position] = row.last_token
+            tokens = [*row.prompt.ids, *row.tokens][: row.position + 1]
+            assert self._found(row) == tokens, "these keys are of other tokens"
+
+    def _found(self, row: Row) -> list[int]:
+        return self.keys[row.place.offset : row.place.offset + row.position + 1]
+
+    def _drawn_from(self, row: Row) -> bytes:
+        return repr((row.seed, row.sequence, self._found(row))).encode()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from distilq.jobs import JobRequest, Outcome
+from distilq.jobs import JobRequest, Outcome, Priority
 from distilq.jobs import Sequence as Text
 from distilq.parameters import Parameters
 from distilq.settings import Precision, Settings
@@ -170,6 +170,64 @@ def test_the_same_seed_gives_the_same_text_alone_and_in_company(
         alone = run(engine, {"key": mixed(number)})["key"]
         assert alone.result == done[str(number)].result, number
     torch.set_num_threads(before)
+
+
+def bulk(number: int) -> JobRequest:
+    """A bulk job of random length and parameters; every third has three sequences."""
+    draw = random.Random(number)
+    prompt = tuple(draw.randrange(1, 8192) for _ in range(draw.randint(1, 300)))
+    asked: dict[str, Any] = {"seed": number, "max_new_tokens": draw.randint(8, 24)}
+    options: list[dict[str, Any]] = [
+        {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2},
+        {"presence_penalty": 0.7, "frequency_penalty": 0.3},
+        {"min_new_tokens": 6, "temperature": 1.5},
+        {"logprobs": 3},
+        {"prompt_logprobs": 1},
+        {"top_k": 0, "top_p": 0.9},
+        {"do_sample": False},
+    ]
+    for option in draw.sample(options, 3):
+        asked |= option
+    if number % 3 == 0:
+        asked |= {"do_sample": True, "num_return_sequences": 3}
+    request = ask(prompt, **asked)
+    return request.model_copy(update={"priority": Priority.BULK})
+
+
+def urgent(number: int) -> JobRequest:
+    prompt = "Once upon a time " * (1 + 40 * (number % 2))
+    request = ask(prompt, seed=number, max_new_tokens=1 + number % 6)
+    return request.model_copy(update={"priority": Priority.INTERACTIVE})
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_bulk_rows_that_were_paused_give_the_results_of_rows_that_were_not(
+    precision: Precision,
+) -> None:
+    if precision != "float32" and not linear.has_fbgemm():
+        pytest.skip(f"{precision} needs FBGEMM")
+    settings = Settings(
+        model="bundled", precision=precision, max_rows=6, max_batch_tokens=2560, threads=1
+    )
+    engine = load_engine(settings)
+    requests = {str(number): bulk(number) for number in range(24)}
+    undisturbed = run(engine, requests)
+    assert engine.stats.paused == 0
+    for key, request in requests.items():
+        engine.submit(key, request)
+    disturbed: dict[str, Outcome] = {}
+    draw, arrived = random.Random(6), 0
+    while not disturbed.keys() >= requests.keys():
+        if draw.random() < 0.4:
+            engine.submit(f"urgent{arrived}", urgent(arrived))
+            arrived += 1
+        disturbed.update(engine.step())
+    stats = engine.stats
+    assert stats.paused >= 20
+    assert stats.row_steps - stats.generated_tokens >= 50, "many tokens were replayed"
+    for key in requests:
+        assert disturbed[key].result == undisturbed[key].result, key
+        assert disturbed[key].usage == undisturbed[key].usage, key
 
 
 def test_log_probabilities_equal_those_of_transformers(

@@ -7,8 +7,9 @@ from distilq.jobs import JobRequest
 from distilq.parameters import Parameters
 from tests.unit.fakes import CountingModel
 from worker.plan import plan
-from worker.rows import ActiveJob, Segment
-from worker.scheduler import CHUNK, Scheduler
+from worker.prefill import CHUNK
+from worker.rows import ActiveJob, Row, Segment
+from worker.scheduler import Scheduler
 from worker.segments import Segments
 from worker.tokens import ByteTokenizer
 
@@ -25,6 +26,14 @@ def job(key: str, prompt: int = 4, new: int = 8, rows: int = 1, inputs: int = 1)
 
 def scheduler(rows: int = 4, tokens: int = 1024, budget: int = 128) -> Scheduler:
     return Scheduler(max_rows=rows, max_batch_tokens=tokens, prefill_budget=budget)
+
+
+def admit(policy: Scheduler) -> list[Row]:
+    """Every row that can be admitted now."""
+    admitted = []
+    while found := policy.next():
+        admitted.append(policy.admit(found))
+    return admitted
 
 
 def test_segments_never_overlap_and_all_come_back() -> None:
@@ -55,9 +64,10 @@ def test_rows_are_admitted_in_the_order_of_arrival() -> None:
     first, second = job("first", rows=3), job("second")
     policy.add(first)
     policy.add(second)
-    assert [row.sequence for row in policy.admit(first)] == [0, 1]
-    assert policy.head() is first
-    assert not policy.has_place
+    assert [(row.prompt.job, row.sequence) for row in admit(policy)] == [(first, 0), (first, 1)]
+    policy.release(first.rows[0])
+    policy.release(first.rows[1])
+    assert admit(policy) == [first.rows[2], second.rows[0]]
 
 
 def test_a_big_job_is_not_overtaken_by_small_ones_behind_it() -> None:
@@ -65,24 +75,25 @@ def test_a_big_job_is_not_overtaken_by_small_ones_behind_it() -> None:
     small, big = job("small"), job("big", prompt=900, new=100)
     for each in (small, big):
         policy.add(each)
-    [running] = policy.admit(small)
-    assert policy.admit(big) == []
-    assert policy.head() is big, "nothing behind it may be admitted"
+    [running] = admit(policy)
+    policy.add(job("behind"))
+    assert running.prompt.job is small
+    assert policy.next() is None, "nothing behind the big one may be admitted"
     policy.release(running)
-    assert len(policy.admit(big)) == 1
+    assert policy.next() is big
 
 
 def test_a_prompt_is_prefilled_in_chunks_within_the_budget() -> None:
     policy = scheduler(budget=100)
     long = job("long", prompt=200)
     policy.add(long)
-    policy.admit(long)
+    admit(policy)
     seen = []
-    while chunks := policy.chunks():
+    while chunks := policy.prefills.chunks():
         assert sum(chunk.stop - chunk.start for chunk in chunks) <= 100
         for chunk in chunks:
             seen.append((chunk.start, chunk.stop))
-            policy.prefilled(chunk)
+            policy.prefills.note(chunk)
     assert seen == [(0, 64), (64, 128), (128, 192), (192, 199)]
 
 
@@ -92,26 +103,26 @@ def test_where_a_prompt_is_cut_does_not_depend_on_its_neighbours() -> None:
     long = job("long", prompt=300)
     for each in (*others, long):
         policy.add(each)
-        policy.admit(each)
-    while chunks := policy.chunks():
+    admit(policy)
+    while chunks := policy.prefills.chunks():
         for chunk in chunks:
             assert chunk.start % CHUNK == 0
-            policy.prefilled(chunk)
+            policy.prefills.note(chunk)
 
 
 def test_the_next_row_of_a_prompt_inherits_the_segment() -> None:
     policy = scheduler(rows=1)
     pair = job("pair", rows=2)
     policy.add(pair)
-    [row] = policy.admit(pair)
-    for chunk in policy.chunks():
-        policy.prefilled(chunk)
+    [row] = admit(policy)
+    for chunk in policy.prefills.chunks():
+        policy.prefills.note(chunk)
     policy.start(row)
     heir = policy.release(row)
     assert heir is pair.rows[1]
     assert heir.ready
     assert heir.place == row.place
-    assert policy.head() is None
+    assert policy.next() is None
 
 
 def test_rows_are_decoded_in_the_order_of_their_segments() -> None:
@@ -119,12 +130,12 @@ def test_rows_are_decoded_in_the_order_of_their_segments() -> None:
     jobs = [job(str(n), prompt=1) for n in range(4)]
     for each in jobs:
         policy.add(each)
-        for row in policy.admit(each):
+        for row in admit(policy):
             policy.start(row)
     policy.release(jobs[0].rows[0])
     late = job("late", prompt=1)
     policy.add(late)
-    for row in policy.admit(late):
+    for row in admit(policy):
         policy.start(row)
     assert policy.ready()[0] is late.rows[0], "it took the place that became free"
     offsets = [row.place.offset for row in policy.ready()]
@@ -135,7 +146,7 @@ def test_the_list_of_rows_is_the_same_object_until_it_changes() -> None:
     policy = scheduler()
     alone = job("alone", prompt=1)
     policy.add(alone)
-    [row] = policy.admit(alone)
+    [row] = admit(policy)
     policy.start(row)
     before = policy.ready()
     assert policy.ready() is before
@@ -147,8 +158,8 @@ def test_a_dropped_job_leaves_nothing_behind() -> None:
     policy = scheduler(rows=2)
     many = job("many", prompt=100, rows=5, inputs=2)
     policy.add(many)
-    policy.admit(many)
+    admit(policy)
     policy.drop(many)
     assert not policy.busy
     assert policy.segments.used == 0
-    assert policy.chunks() == []
+    assert policy.prefills.chunks() == []

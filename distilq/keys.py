@@ -150,8 +150,8 @@ def counters(model: str) -> str:
 
     `jobs`, `tokens`: queued in all; `jobs:P`, `tokens:P`: of a priority; `in:P`, `out:P`: sequence
     numbers given and last served; `now:P`: virtual time of the ring, `due:P@O`: until which the
-    owner O has had its share; `turn`: jobs claimed while several priorities waited. `@O` behind any
-    of the others: the same of one owner.
+    owner O has had its share; `passed:P`: jobs of others claimed while P waited. `@O` behind any of
+    the others: the same of one owner.
     """
     return _of(model, "counters")
 

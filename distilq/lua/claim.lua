@@ -1,6 +1,6 @@
--- Move queued jobs into this worker's leases: the most urgent queue first, but every eighth job from
--- the least urgent; within a queue each owner in its turn (see _queue). A job that workers have died
--- under is given to a worker that holds nothing else.
+-- Move queued jobs into this worker's leases: the most urgent priority first, but of eight jobs one at
+-- least from each that waits; within a priority each owner in its turn (see _queue). A job that
+-- workers have died under is given to a worker that holds nothing else.
 -- ARGV: slug, worker, number of the call, jobs held, rows wanted, tokens wanted, rows of interactive
 --       jobs wanted even so, lease in ms, newest record version understood, then the priorities to
 --       look at, in order
@@ -159,33 +159,39 @@ for n = 10, #ARGV do
     if redis.call('EXISTS', list_of(slug, level.priority, '')) == 1
       and not redis.call('ZSCORE', level.ring, '') then join_ring(slug, level.priority, '') end
     look(level)
+    level.passed = tonumber(redis.call('HGET', counters, 'passed:' .. level.priority) or 0)
     levels[#levels + 1] = level
   end
 end
 
 local function next_level()
-  local first, final
+  local first, due
   for _, level in ipairs(levels) do
     if level.owner then
-      first, final = first or level, level
+      first = first or level
+      if level.passed >= SHARE - 1 then due = level end
     end
   end
-  if not first then return end
-  if rows <= 0 or tokens <= 0 then
-    return first.priority == 'interactive' and urgent > 0 and first or nil
+  if rows > 0 and tokens > 0 then return due or first end
+  return first and first.priority == 'interactive' and urgent > 0 and first or nil
+end
+
+local function count_turn(served)
+  for _, level in ipairs(levels) do
+    level.passed = level.owner and level ~= served and level.passed + 1 or 0
   end
-  if first ~= final and redis.call('HINCRBY', counters, 'turn', 1) % SHARE == 0 then return final end
-  return first
 end
 
 while looked < MOST_LOOKED_AT do
   local level = next_level()
   if not level then break end
+  count_turn(level)
   serve(level)
 end
 
 for _, level in ipairs(levels) do
   put_down(level)
+  redis.call('HSET', counters, 'passed:' .. level.priority, level.passed)
   if redis.call('EXISTS', level.ring) == 1 then wake_one(slug, level.priority) end
 end
 for _, back in ipairs(newer) do -- last, so that nobody is woken for them alone

@@ -2,6 +2,8 @@
 -- KEYS: staging list
 -- ARGV: TTL in s, then per job: id, priority, cost, start_within_ms or '', how many values follow,
 --       fields with values
+-- The list lapses with the first of them, so what it names is there while it is.
+local first = redis.call('EXISTS', KEYS[1]) == 0
 local i = 2
 while i <= #ARGV do
   local id, n = ARGV[i], tonumber(ARGV[i + 4])
@@ -10,5 +12,5 @@ while i <= #ARGV do
   redis.call('RPUSH', KEYS[1], table.concat({unpack(ARGV, i, i + 3)}, ' '))
   i = i + 5 + n
 end
-redis.call('EXPIRE', KEYS[1], ARGV[1])
+if first then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 return 1

@@ -18,6 +18,10 @@ from tests.chaos.processes import Program
 BELOW_LEASE, BEYOND_LEASE = (2.0, 8.0), (17.0, 22.0)
 
 
+#: Seconds that a worker gets to stop: to drain, and twice that for a Redis that is away.
+STOP_S = 40.0
+
+
 @dataclass(frozen=True)
 class Fault:
     """`breaks` workers at most lose what they hold, so that it is executed once more."""
@@ -38,13 +42,20 @@ def _kill_worker(fleet: Fleet, rng: random.Random) -> None:
 
 
 def _restart_worker(fleet: Fleet, rng: random.Random) -> None:
-    _one_worker(fleet, rng).signal(signal.SIGTERM)
+    """By SIGTERM, and SIGKILL after STOP_S, as supervisors do."""
+    program = _one_worker(fleet, rng)
+    before, end = program.starts, time.monotonic() + STOP_S
+    program.send(signal.SIGTERM)
+    while program.starts == before and time.monotonic() < end:
+        time.sleep(0.1)
+    if program.starts == before:
+        program.kill()
 
 
 def _pause(program: Program, seconds: float) -> None:
-    program.signal(signal.SIGSTOP)
+    program.send(signal.SIGSTOP)
     time.sleep(seconds)
-    program.signal(signal.SIGCONT)
+    program.send(signal.SIGCONT)
 
 
 def _pause_worker(fleet: Fleet, rng: random.Random) -> None:

@@ -121,11 +121,9 @@ def _mended(fleet: Fleet) -> bool:
 def _judged(fleet: Fleet, ledger: Ledger, model: str, chaos: Chaos, plan: Plan) -> checker.Verdict:
     with fleet.client() as redis:
         left = checker.until_nothing_is_left(lambda: checker.leftovers(redis, model), DRAINED_S)
-        left += [
-            f"{end.name} ended with {end.status}"
-            for end in fleet.supervisor.ends
-            if end.name != "redis" and end.status not in ENDS
-        ]
+        for end in fleet.supervisor.ends:
+            if end.name != "redis" and end.status not in ENDS:
+                ledger.wrong(f"{end.name} ended with {end.status}")
         verdict = checker.judge(ledger, left, checker.totals(redis))
     most = HELD * chaos.workers_broken + 5 * plan.crashing_jobs * HELD
     if verdict.extra_executions > most:

@@ -44,7 +44,7 @@ BODY = (
 SUBMIT = (*BODY, e.QueueFull, e.OwnerFull, e.StoreFull, *STORE)
 JOB = (e.JobNotFound, e.JobGone, *STORE)
 JOB_ERRORS = (
-    *(e.PromptTooLong, e.JobTooLarge, e.InvalidToken, e.Canceled),
+    *(e.PromptTooLong, e.EmptyPrompt, e.JobTooLarge, e.InvalidToken, e.Canceled),
     *(e.Poisoned, e.GenerationFailed, e.TimedOut, e.StartedTooLate, e.NotFinishedInTime),
 )
 WAITED = ("Preference-Applied", "Vary")

@@ -19,6 +19,7 @@
     │   └── InvalidParameters        422  one `errors` entry per bad field
     ├── JobError                     an accepted job ended without its text
     │   ├── PromptTooLong            422
+    │   ├── EmptyPrompt              422
     │   ├── JobTooLarge              422
     │   ├── InvalidToken             422
     │   ├── TimedOut                 504
@@ -153,6 +154,14 @@ class JobError(DistilqError):
 
 class PromptTooLong(JobError):
     code, title, status = "prompt_too_long", "The prompt does not fit", 422
+
+
+class EmptyPrompt(JobError):
+    code, title, status = (
+        "empty_prompt",
+        "The model has no token to start an empty prompt from",
+        422,
+    )
 
 
 class JobTooLarge(JobError):

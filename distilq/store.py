@@ -176,8 +176,10 @@ class JobStore:
         batch = [(new_id(), request.resolved()) for request in requests]
         staging = keys.staging(new_id())
         parts = iter(batch)
+        staged = 0
         while part := list(islice(parts, STAGED_PER_CALL)):
-            self._stage(staging, part)
+            self._stage(staging, staged, part)
+            staged += len(part)
         cost = sum(request.cost for _, request in batch)
         answer = self._scripts.commit(
             keys=[staging],
@@ -186,8 +188,8 @@ class JobStore:
         self._admitted(answer)
         return [job_id for job_id, _ in batch]
 
-    def _stage(self, staging: str, part: list[tuple[str, JobRequest]]) -> None:
-        args: list[str | int] = [keys.STAGING_S]
+    def _stage(self, staging: str, staged: int, part: list[tuple[str, JobRequest]]) -> None:
+        args: list[str | int] = [keys.STAGING_S, staged]
         for job_id, request in part:
             fields = record.new_fields(request, self.model, self.owner.id)
             args += [job_id, request.priority.value, request.cost, record.within_ms(request)]

@@ -116,7 +116,8 @@ def _build(
         vocab_size=read.shape.vocab_size,
         parameters=read.parameters,
         bundled=resolved.bundled,
-        eos_token_id=read.shape.eos_token_id,
+        eos_token_ids=read.shape.eos_token_ids,
+        bos_token_id=read.shape.bos_token_id,
         reproducible=precision.reproducible(concrete, device),
         note=resolved.note,
     )

@@ -113,12 +113,11 @@ local function requeue(slug, id, message)
   end
 end
 
--- End a queued job whose start_within_s has passed and which never ran; 1 if it did.
+-- End a queued job whose start_within_s has passed; 1 if it did.
 local function expire(id, now)
-  local status, created, within, attempt, slug, priority, owner, cost = unpack(redis.call('HMGET',
-    RECORD .. id, 'status', 'created', 'start_within_ms', 'attempt', 'slug', 'priority', 'owner',
-    'cost'))
-  if status ~= 'queued' or not within or tonumber(attempt or 0) > 0 then return 0 end
+  local status, created, within, slug, priority, owner, cost = unpack(redis.call('HMGET',
+    RECORD .. id, 'status', 'created', 'start_within_ms', 'slug', 'priority', 'owner', 'cost'))
+  if status ~= 'queued' or not within then return 0 end
   if now <= created + within then return 0 end
   count(slug, priority, owner or '', cost, -1)
   finalize(id, 'queued', 'expired', now)

@@ -1,8 +1,10 @@
 -- Write the records of a part of a batch. Nobody knows their ids yet; uncommitted, they lapse.
 -- KEYS: staging list
--- ARGV: TTL in s, then per job: id, priority, cost, start_within_ms or '', how many values follow,
+-- Sent twice, it stages once.
+-- ARGV: TTL in s, how many are staged already, then per job: id, priority, cost, start_within_ms or '', how many values follow,
 --       fields with values
-local i = 2
+if redis.call('LLEN', KEYS[1]) ~= tonumber(ARGV[2]) then return 0 end
+local i = 3
 while i <= #ARGV do
   local id, n = ARGV[i], tonumber(ARGV[i + 4])
   redis.call('HSET', RECORD .. id, 'status', 'staged', unpack(ARGV, i + 5, i + 4 + n))

@@ -17,8 +17,9 @@ PRIORITIES = ("interactive", "normal", "bulk")
 #: Seconds a finished job's id is still known after its text has expired (410 rather than 404).
 TOMBSTONE_S = 86_400
 
-#: Seconds without a renewal after which a running job belongs to nobody.
-LEASE_S = 15
+#: Seconds without a renewal after which a running job belongs to nobody. With a second each for the
+#: last renewal, the sweep and the next claim it runs again within 15 s of its worker's death.
+LEASE_S = 12
 
 #: Seconds without a heartbeat after which a worker no longer counts as alive.
 HEARTBEAT_S = 15

@@ -171,10 +171,11 @@ class Keeper:
 
     def _keep(self) -> None:
         while not self._stopped.wait(TICK_S):
-            self._watchdog.look()
+            moving = self._watchdog.look()
             try:
                 self.hand_back_idle(IDLE_S)
-                self._renew()
+                if moving:
+                    self._renew()
                 self._claims.beat(self._state())
             except RedisError as error:
                 log.warning("leases not renewed: %s", error)
@@ -183,8 +184,7 @@ class Keeper:
         self._watchdog.rest()
 
     def hand_back_idle(self, for_s: float) -> None:
-        """Queue again what Celery has kept to itself: rate limited, rejected, or lost with its
-        connection."""
+        """Queue again what Celery kept to itself: rate limited, or lost with its connection."""
         for claim in self._holdings.idle(for_s):
             log.warning("job %s never came to the engine; it is queued again", claim.id)
             self._holdings.hand_back(claim)

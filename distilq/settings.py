@@ -17,7 +17,9 @@ Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 class Settings(BaseSettings):
     """All that can be set; `distilq settings` prints this table."""
 
-    model_config = SettingsConfigDict(env_prefix="DISTILQ_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="DISTILQ_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis of queue and records")
     allow_volatile: bool = Field(False, description="use even a Redis that may lose or evict jobs")

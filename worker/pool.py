@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -30,6 +31,7 @@ from distilq.sweeper import Sweeper
 from .engine import Engine
 from .lease import Holdings, Keeper
 from .loading import load_engine
+from .names import NO_MODEL, ModelUnavailable
 from .state import WorkerFace
 from .watchdog import EXIT_STATUS, Watchdog
 
@@ -56,6 +58,15 @@ class Running:
         """Celery calls this beside `EnginePool.terminate_job`, which does the work."""
 
 
+def _loaded(settings: Settings) -> Engine:
+    try:
+        return load_engine(settings)
+    except ModelUnavailable as error:
+        # One line for whoever reads the log, and a status that says: do not try again.
+        print(f"distilq: {error.detail}", file=sys.stderr, flush=True)
+        os._exit(NO_MODEL)
+
+
 class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
     signal_safe = False
     body_can_be_buffer = True
@@ -65,7 +76,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         settings: Settings = self.app.distilq_settings
         options = self.app.conf.broker_transport_options
         self.holdings: Holdings = options["holdings"]
-        self.engine: Engine = load_engine(settings)
+        self.engine: Engine = _loaded(settings)
         self.face = WorkerFace(self.engine, settings, self.app.distilq_worker_id)
         self._running: dict[str, Running] = {}
         self._lock = threading.Lock()

@@ -1,6 +1,6 @@
 """DistilGPT2's exact shape with GPT-2's real vocabulary, from a directory, through the same code.
 
-The weights are random, as no model can be fetched here; the vocabulary is OpenAI's release (MIT),
+The weights are random, so that none have to be fetched; the vocabulary is OpenAI's release (MIT),
 which this repository does not ship: it is taken from `shared/gpt2-tokenizer` beside the checkout.
 """
 

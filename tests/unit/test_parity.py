@@ -23,9 +23,12 @@ from worker.names import BUNDLED
 TIE = 1e-4
 NEW_TOKENS = 16
 
-pytestmark = pytest.mark.skipif(
-    not (BUNDLED / "model.safetensors").exists(), reason="the bundled model is not in this checkout"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (BUNDLED / "model.safetensors").exists(), reason="the bundled model is not here"
+    ),
+    pytest.mark.timeout(600),  # two threads on cores that others use too wait for each other
+]
 
 
 @pytest.fixture(scope="module")

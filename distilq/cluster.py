@@ -51,6 +51,9 @@ class WorkerState(BaseModel):
     rows_per_step: float = Field(description="row_steps / steps: how well the batch is filled")
     generated_tokens: int
     prefill_tokens: int
+    paused: int = Field(
+        0, description="bulk rows that gave way to interactive ones, since the start"
+    )
 
 
 class JobPage(BaseModel):

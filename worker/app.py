@@ -50,6 +50,8 @@ def create_worker(settings: Settings) -> Celery:
         worker_pool=f"{pool.__name__}:EnginePool",
         worker_concurrency=settings.max_rows,
         worker_prefetch_multiplier=1,
+        # Credit is Holdings' affair; Celery would lower it after a reconnection and raise it late.
+        worker_enable_prefetch_count_reduction=False,
         # A full disk or a failover makes Redis refuse to write; the worker waits until it accepts.
         broker_channel_error_retry=True,
         # After a lost connection the running jobs go on: their leases are still ours.

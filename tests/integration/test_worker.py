@@ -115,6 +115,42 @@ def test_a_job_that_arrives_joins_the_running_batch(
     assert short.metrics.batch_size > 1
 
 
+def test_an_interactive_job_does_not_wait_for_bulk_rows_that_fill_the_worker(
+    store: JobStore, start_worker: StartWorker
+) -> None:
+    start_worker(max_rows=4)
+    bulk = store.submit_many([tokens(1000, priority="bulk", timeout_s=600) for _ in range(8)])
+    until(lambda: sum(state.rows for state in store.workers()) == 4)
+    urgent = store.wait(store.submit(tokens(5, priority="interactive")).id, 30)
+    assert urgent.status is JobStatus.SUCCEEDED
+    assert all(not store.get(job_id).status.final for job_id in bulk)
+    until(lambda: sum(state.paused for state in store.workers()) > 0)
+    for job_id in bulk:
+        store.cancel(job_id)
+
+
+def test_nothing_stays_in_flight_after_a_hundred_lost_connections(
+    store: JobStore, start_worker: StartWorker, worker_settings: Settings, redis_client: Any
+) -> None:
+    start_worker()
+    ids: list[str] = []
+    for _ in range(100):
+        ids += store.submit_many([tokens(20) for _ in range(3)])
+        mine = redis_client.client_id()
+        for client in redis_client.client_list(_type="normal"):
+            if int(client["id"]) != mine:
+                redis_client.client_kill_filter(_id=client["id"])
+        time.sleep(0.05)
+    for job_id in ids:
+        assert store.wait(job_id, 60).status is JobStatus.SUCCEEDED
+    with make_celery(worker_settings) as celery:
+        asked = celery.control.inspect(timeout=5, limit=1)
+        until(lambda: [*(asked.active() or {"": [0]}).values()] == [[]])
+        until(lambda: [*(asked.reserved() or {"": [0]}).values()] == [[]])
+    assert store.queue().running == store.queue().queued == 0
+    assert max(store.get(job_id).attempt for job_id in ids) == 1
+
+
 def test_a_running_job_stops_when_it_is_canceled_and_its_neighbour_goes_on(
     store: JobStore, start_worker: StartWorker
 ) -> None:

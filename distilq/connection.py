@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
+
+from distilq.errors import StoreFull, StoreUnavailable
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: redis-py types each answer as a union over sync, async, str and bytes: nothing to check against.
 RedisClient: TypeAlias = Any
@@ -32,3 +40,20 @@ def connect(url: str) -> RedisClient:
         max_connections=MAX_CONNECTIONS,
         retry=Retry(NoBackoff(), 1),
     )
+
+
+def reaches_redis(method: Callable[P, R]) -> Callable[P, R]:
+    """A method that raises StoreFull and StoreUnavailable rather than redis-py's errors."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except ResponseError as error:
+            # From a script of Redis 6.2 the code is amid the message, not in front of it.
+            full = "OOM command not allowed" in str(error)
+            raise (StoreFull() if full else StoreUnavailable(f"Redis: {error}")) from error
+        except RedisError as error:
+            raise StoreUnavailable(f"Redis: {error}") from error
+
+    return call

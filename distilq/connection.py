@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.retry import Retry
 
 from distilq.errors import StoreFull, StoreUnavailable
@@ -51,7 +51,7 @@ def reaches_redis(method: Callable[P, R]) -> Callable[P, R]:
             return method(*args, **kwargs)
         except ResponseError as error:
             # From a script of Redis 6.2 the code is amid the message, not in front of it.
-            full = "OOM command not allowed" in str(error)
+            full = isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error)
             raise (StoreFull() if full else StoreUnavailable(f"Redis: {error}")) from error
         except RedisError as error:
             raise StoreUnavailable(f"Redis: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.retry import Retry
 
@@ -40,6 +41,12 @@ def connect(url: str) -> RedisClient:
         max_connections=MAX_CONNECTIONS,
         retry=Retry(NoBackoff(), 1),
     )
+
+
+def database(url: str) -> int:
+    """The number of the database that an address names. Raises ValueError: it is no address."""
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    return int(options.get("db", 0))
 
 
 def reaches_redis(method: Callable[P, R]) -> Callable[P, R]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from distilq.cli.errors import one_line_errors
+from distilq.cli.errors import CannotRun, one_line_errors
 from distilq.cli.keys import keys
 from distilq.cli.options import settings_with
 from distilq.cli.table import settings_table
@@ -58,6 +58,25 @@ def settings() -> None:
     """List every DISTILQ_* variable with its value, its default and what it is for."""
     with one_line_errors():
         typer.echo(settings_table(settings_with()))
+
+
+@app.command()
+def acl(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Served from this Redis; may be given repeatedly.")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Its database counts.")] = None,
+) -> None:
+    """Print Redis users for the API and the worker, as ACL SETUSER commands to run in redis-cli."""
+    with one_line_errors():
+        from distilq.acl import lines
+        from distilq.connection import database
+
+        settings = settings_with(redis_url=redis_url)
+        models = model or [settings.model]
+        if "auto" in models:  # the worker finds out at its start which one that is
+            raise CannotRun("name the model that the workers serve with --model")
+        typer.echo("\n".join(lines(models, database(settings.redis_url))))
 
 
 @app.command()

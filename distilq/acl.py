@@ -18,16 +18,15 @@ API_PASSWORD, WORKER_PASSWORD = "API-PASSWORD", "WORKER-PASSWORD"
 #: Of a connection, of job records, and of the sweep that both do.
 COMMON_COMMANDS = (
     *("ping", "time", "evalsha", "script|load", "multi", "exec"),
-    *("get", "set", "del", "exists", "expire", "pexpireat", "publish"),
+    *("get", "mget", "set", "del", "exists", "expire", "pexpireat", "publish"),
     *("hget", "hmget", "hgetall", "hset", "hdel", "hincrby"),
     *("lpush", "rpush", "llen", "rpop"),
     *("zadd", "zrem", "zscore", "zrange", "zrangebyscore", "smembers"),
-    *("subscribe", "unsubscribe"),
 )
-API_COMMANDS = ("mget", "lrange", "persist", "zcard", "zrevrangebyscore", "sadd", "srem")
+API_COMMANDS = ("lrange", "persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe")
 WORKER_COMMANDS = ("script|exists", "brpop", "blpop", "incr", "sismember", "zremrangebyscore")
 #: Celery's events and remote control.
-CELERY_COMMANDS = ("sadd", "srem", "psubscribe", "punsubscribe")
+CELERY_COMMANDS = ("sadd", "srem", "psubscribe", "unsubscribe", "punsubscribe")
 
 COMMON_KEYS = (
     *(keys.job("*"), f"{keys.INDEX_PREFIX}*", keys.EXPIRY, keys.OWNERS, keys.FLIGHT, keys.TOTALS),

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from api.app import create_app
 from distilq import access, keys
 from distilq.access import ApiKey, KeyRing, Limits
 from distilq.connection import connect
 from distilq.errors import StoreFull, StoreUnavailable
 from distilq.rates import Quota, take
 from distilq.scripts import Scripts
+from distilq.settings import Settings
+from distilq.store import JobStore
 
 HOUR_S = 3600
 
@@ -201,3 +204,29 @@ def test_a_full_redis_still_knows_keys_and_counts_rates_but_takes_no_new_key(
     with pytest.raises(StoreFull):
         ring.create(ApiKey(name="b"))
     assert ring.revoke(key.id)
+
+
+def test_on_a_full_redis_every_answer_is_one_that_is_described(
+    ring: KeyRing, redis_client: Any, redis_url: str, request: pytest.FixtureRequest
+) -> None:
+    chosen = Settings(redis_url=redis_url, model="bundled", auth="on")
+    client = create_app(chosen, JobStore(redis_client, chosen), ring).test_client()
+    key = ApiKey(name="a", scopes=("jobs", "admin"), limits=Limits(rate_per_minute=100))
+    sent = {"Authorization": f"Bearer {ring.create(key)}"}
+    job = {"inputs": "a"}
+    assert client.post("/v1/jobs", json=job, headers=sent).status_code == 202
+    request.getfixturevalue("full")
+    for path, body, status in (
+        ("/v1/jobs", job, 503),
+        ("/v1/jobs:batch", {"jobs": [job, job]}, 503),
+        ("/score", job, 503),
+        ("/v1/queue:pause", {}, 200),
+        ("/v1/queue:resume", {}, 200),
+        ("/v1/queue:purge", {}, 200),
+    ):
+        response = client.post(path, json=body, headers=sent)
+        assert response.status_code == status, (path, response.text)
+        if status == 503:
+            assert response.get_json()["type"] == "urn:distilq:problem:store_full"
+            assert "RateLimit" in response.headers
+    assert response.get_json() == {"removed": 1}

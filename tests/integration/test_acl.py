@@ -33,6 +33,7 @@ from distilq.testing import FAKE_WORKER
 
 ROOT = Path(__file__).parents[2]
 MODEL = "simulated:step_ms=1"
+Call = Callable[..., Any]
 SLUG = keys.slug(MODEL)
 JOB = {"inputs": "Once upon a time,", "parameters": {"max_new_tokens": 5}}
 TEXT = Sequence(generated_text="and on", finish_reason="length", generated_tokens=2, seed=7)
@@ -131,32 +132,25 @@ def play_worker(claims: Claims) -> None:
     claims.finish([(claim, outcome) for claim in claims.take(1000)], {"precision": "float32"})
 
 
-def test_the_whole_api_works_as_its_user(
-    client: FlaskClient, bearer: dict[str, str], admin: Any, as_api: Any, settings: Settings
-) -> None:
-    claims = Claims(admin, MODEL, "w1")
-    claims.beat(FAKE_WORKER.model_copy(update={"model": MODEL}))
+@pytest.fixture
+def call(client: FlaskClient, bearer: dict[str, str], admin: Any) -> Call:
+    """Sends a request, which has to have this status; the answer's JSON."""
 
     def call(method: str, path: str, status: int, body: Any = None, **headers: str) -> Any:
-        sent = {**bearer, **{name.title(): value for name, value in headers.items()}}
-        response = client.open(path, method=method, json=body, headers=sent)
+        response = client.open(path, method=method, json=body, headers={**bearer, **headers})
         assert response.status_code == status, (path, response.text, refused(admin))
         return response.get_json() if response.is_json else None
 
-    job = call("POST", "/v1/jobs", 202, JOB)
-    path = f"/v1/jobs/{job['id']}"
-    batch = call("POST", "/v1/jobs:batch", 202, {"jobs": [JOB, {**JOB, "start_within_s": 60}]})
-    ids = [ref["id"] for ref in batch["jobs"]]
-    for level in ("interactive", "bulk"):
-        call("POST", "/v1/jobs", 202, {**JOB, "priority": level})
-    call("GET", path, 200, prefer="wait=0.1")
-    call("GET", path, 200, prefer="wait=1")
-    call("GET", f"{path}/result", 409)
-    call("POST", f"/v1/jobs/{ids[0]}/cancel", 200)
-    call("DELETE", f"/v1/jobs/{ids[0]}", 204)
-    call("POST", "/v1/jobs:status", 200, {"ids": [*ids, "0" * 32]})
-    call("GET", "/v1/jobs", 200)
-    call("GET", "/v1/jobs?status=queued&limit=1", 200)
+    return call
+
+
+def test_the_whole_api_works_as_its_user(
+    call: Call, admin: Any, as_api: Any, settings: Settings
+) -> None:
+    claims = Claims(admin, MODEL, "w1")
+    claims.beat(FAKE_WORKER.model_copy(update={"model": MODEL}))
+    path = f"/v1/jobs/{call('POST', '/v1/jobs', 202, JOB)['id']}"
+    submit_and_look(call, path)
     for action in ("pause", "resume", "purge"):
         call("POST", f"/v1/queue:{action}", 200, {"priority": "bulk"})
     for read in ("/v1/queue", "/v1/info", "/v1/workers", "/readyz", "/"):
@@ -167,12 +161,26 @@ def test_the_whole_api_works_as_its_user(
     claims.take(8)
     call("POST", f"/v1/jobs/{running}/cancel", 202)
     cancel_while_somebody_waits(call, admin)
-    score_while_a_worker_plays(call, admin, settings)
+    score_while_a_worker_plays(call, admin)
     sweep_all_there_is(admin, as_api, settings)
     assert refused(admin) == []
 
 
-def cancel_while_somebody_waits(call: Any, admin: Any) -> None:
+def submit_and_look(call: Call, path: str) -> None:
+    batch = call("POST", "/v1/jobs:batch", 202, {"jobs": [JOB, {**JOB, "start_within_s": 60}]})
+    ids = [ref["id"] for ref in batch["jobs"]]
+    for level in ("interactive", "bulk"):
+        call("POST", "/v1/jobs", 202, {**JOB, "priority": level})
+    call("GET", path, 200, prefer="wait=1")
+    call("GET", f"{path}/result", 409)
+    call("POST", f"/v1/jobs/{ids[0]}/cancel", 200)
+    call("DELETE", f"/v1/jobs/{ids[0]}", 204)
+    call("POST", "/v1/jobs:status", 200, {"ids": [*ids, "0" * 32]})
+    call("GET", "/v1/jobs", 200)
+    call("GET", "/v1/jobs?status=queued&limit=1", 200)
+
+
+def cancel_while_somebody_waits(call: Call, admin: Any) -> None:
     job_id = call("POST", "/v1/jobs", 202, JOB)["id"]
     path = f"/v1/jobs/{job_id}"
     with ThreadPoolExecutor() as threads:
@@ -182,7 +190,7 @@ def cancel_while_somebody_waits(call: Any, admin: Any) -> None:
         assert waiting.result()["status"] == "canceled"
 
 
-def score_while_a_worker_plays(call: Any, admin: Any, settings: Settings) -> None:
+def score_while_a_worker_plays(call: Call, admin: Any) -> None:
     """/score waits in this thread; the job's end comes from another, as a worker's would."""
 
     def play() -> None:
@@ -253,7 +261,7 @@ def test_a_real_worker_works_as_its_user(
     until(lambda: client.get(path, headers=bearer).get_json()["status"] == "running")
     assert client.post(f"{path}/cancel", headers=bearer).status_code in (200, 202)
     assert client.get(path, headers=sent).get_json()["status"] == "canceled"
-    inspected(port)
+    control(port, client, bearer)
     job = client.post("/v1/jobs", json=long, headers=bearer).get_json()
     until(lambda: admin.zcard(keys.leases(MODEL)) == 1)
     worker.terminate()
@@ -263,13 +271,19 @@ def test_a_real_worker_works_as_its_user(
     assert refused(admin) == []
 
 
-def inspected(port: int) -> None:
-    """`celery inspect active`, which the operator runs as one who may more."""
+def control(port: int, client: FlaskClient, bearer: dict[str, str]) -> None:
+    """`celery inspect active` and a revocation, by an operator who may more."""
     celery: Celery = make_celery(Settings(redis_url=f"redis://127.0.0.1:{port}/0", model=MODEL))
     with celery.connection_for_write() as connection:
         found = celery.control.inspect(timeout=5, limit=1, connection=connection).active()
-    assert found
-    assert list(found.values()) == [[]]
+        assert list((found or {}).values()) == [[]]
+        client.post("/v1/queue:pause", json={}, headers=bearer)
+        path = client.post("/v1/jobs", json=JOB, headers=bearer).headers["Location"]
+        job_id = path.rpartition("/")[2]
+        celery.control.revoke(job_id, connection=connection, reply=True, timeout=5, limit=1)
+    client.post("/v1/queue:resume", json={}, headers=bearer)
+    job = client.get(path, headers={**bearer, "Prefer": "wait=30"}).get_json()
+    assert job["status"] == "canceled"
 
 
 OWN = keys.job("a")

@@ -26,7 +26,7 @@ COMMON_COMMANDS = (
 API_COMMANDS = ("lrange", "persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe")
 WORKER_COMMANDS = ("script|exists", "brpop", "blpop", "incr", "sismember", "zremrangebyscore")
 #: Celery's events and remote control.
-CELERY_COMMANDS = ("sadd", "srem", "psubscribe", "unsubscribe", "punsubscribe")
+CELERY_COMMANDS = ("sadd", "srem", "psubscribe", "punsubscribe")
 
 COMMON_KEYS = (
     *(keys.job("*"), f"{keys.INDEX_PREFIX}*", keys.EXPIRY, keys.OWNERS, keys.FLIGHT, keys.TOTALS),

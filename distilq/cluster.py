@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from distilq.jobs import Job
+from distilq.jobs import Job, Priority
 
 
 class QueueLevel(BaseModel):
@@ -24,6 +24,7 @@ class QueueState(BaseModel):
     running: int
     priorities: dict[str, QueueLevel]
     drain_jobs_per_s: float = Field(description="finished jobs per second over the last minute")
+    paused: list[Priority] = Field(description="whose jobs no worker takes for now")
     eta_s: float | None = Field(description="seconds to drain the queue at that rate")
     workers: int
 

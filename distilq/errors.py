@@ -4,6 +4,8 @@
     ├── RequestError                 the request itself is at fault
     │   ├── MalformedJson            400
     │   ├── MalformedBody            400
+    │   ├── Unauthorized             401
+    │   ├── Forbidden                403
     │   ├── NotFound                 404  no such route
     │   ├── JobNotFound              404
     │   ├── NotOnDeadList            404
@@ -30,6 +32,7 @@
     └── Unavailable                  nothing is wrong with the request; try again
         ├── QueueFull                503
         ├── OwnerFull                429
+        ├── RateLimited              429
         ├── NoWorker                 503
         ├── StoreUnavailable         503
         ├── StoreFull                503
@@ -92,6 +95,14 @@ class MalformedBody(RequestError):
 class BodyTooSlow(RequestError):
     code, title, status = "body_too_slow", "The body did not arrive in time", 408
     retryable = True
+
+
+class Unauthorized(RequestError):
+    code, title, status = "unauthorized", "This needs an API key that is valid", 401
+
+
+class Forbidden(RequestError):
+    code, title, status = "forbidden", "Your API key may not do this", 403
 
 
 class NotFound(RequestError):
@@ -208,6 +219,10 @@ class QueueFull(Unavailable):
 
 class OwnerFull(Unavailable):
     code, title, status = "owner_full", "You have as many jobs here as your key allows", 429
+
+
+class RateLimited(Unavailable):
+    code, title, status = "rate_limited", "You submit faster than your key allows", 429
 
 
 class NoWorker(Unavailable):

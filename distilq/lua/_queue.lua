@@ -92,6 +92,11 @@ end
 -- and its neighbours must not end as poisoned with it.
 local SUSPECT_DEATHS = 2
 
+local function leave_quarantine(slug, worker)
+  local key = of_model(slug, 'quarantine')
+  if redis.call('GET', key) == worker then redis.call('DEL', key) end
+end
+
 -- Put a claimed job back in front; its record says whose it is and what it costs.
 local function requeue(slug, id, message)
   local key = RECORD .. id
@@ -106,8 +111,7 @@ local function requeue(slug, id, message)
   if tonumber(deaths or 0) < SUSPECT_DEATHS then
     push(slug, priority, owner, message, true)
   else
-    local quarantine = of_model(slug, 'quarantine')
-    if redis.call('GET', quarantine) == worker then redis.call('DEL', quarantine) end
+    leave_quarantine(slug, worker)
     redis.call('LPUSH', of_model(slug, 'suspects'), message)
     wake_one(slug, priority)
   end

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -169,6 +170,28 @@ def test_ctrl_c_finishes_the_running_job_and_leaves_no_process(
     family = second.descendants()
     second.process.kill()
     until(lambda: alive(family) == [])
+
+
+def test_where_others_reach_it_a_key_is_needed_and_made_by_its_data_directory(
+    start: Callable[..., Running], tmp_path: Path
+) -> None:
+    running = start("--host", "0.0.0.0")
+    assert "keys       required; make one: distilq keys create NAME --data-dir" in (
+        running.log.read_text()
+    )
+    assert httpx.get(f"{running.url}/v1/info").status_code == 401
+    command = [sys.executable, "-m", "distilq.cli", "keys", "create", "Anna"]
+    environment = clean_environment(tmp_path)
+    made = subprocess.run(
+        [*command, "--data-dir", str(tmp_path / "data")], env=environment, capture_output=True
+    )
+    assert made.returncode == 0, made.stderr
+    sent = {"Authorization": f"Bearer {made.stdout.decode().strip()}"}
+    answer = httpx.post(f"{running.url}/score", json=CARD_SAMPLE, headers=sent, timeout=90)
+    assert answer.raise_for_status().json()
+    assert made.stdout.decode().strip() not in running.log.read_text()
+    assert running.stop() == 0
+    assert not (tmp_path / "data" / "redis-url").exists()
 
 
 def refusal(folder: Path, *options: str) -> str:

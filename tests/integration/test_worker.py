@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kombu.pools
 import pytest
 
 from distilq import keys, queue
@@ -143,6 +144,7 @@ def test_nothing_stays_in_flight_after_a_hundred_lost_connections(
         time.sleep(0.05)
     for job_id in ids:
         assert store.wait(job_id, 60).status is JobStatus.SUCCEEDED
+    kombu.pools.reset()  # what this process had in it was killed too
     with make_celery(worker_settings) as celery:
         asked = celery.control.inspect(timeout=5, limit=1)
         until(lambda: [*(asked.active() or {"": [0]}).values()] == [[]])

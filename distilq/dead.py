@@ -22,7 +22,8 @@ from distilq.store import JobStore
 class DeadEntry(BaseModel):
     id: str
     died_at: datetime
-    #: poisoned: its workers died; unreadable: no message of ours; unknown: of a job without record.
+    #: poisoned: its workers died; unreadable: no message of ours; unknown: of a job without record;
+    #: foreign: of another model's job.
     reason: str
     #: Its deaths: worker, when it was started, when its lease lapsed.
     history: list[dict[str, Any]] = []

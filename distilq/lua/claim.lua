@@ -27,9 +27,9 @@ end
 
 local function facts(id)
   local f = redis.call('HMGET', RECORD .. id,
-    'status', 'v', 'priority', 'cost', 'rows', 'seq', 'owner', 'fence', 'worker', 'deaths')
+    'status', 'v', 'priority', 'cost', 'rows', 'seq', 'owner', 'fence', 'worker', 'deaths', 'slug')
   return {status = f[1], v = tonumber(f[2]), priority = f[3], cost = f[4], rows = f[5], seq = f[6],
-    owner = f[7] or '', fence = f[8], worker = f[9],
+    owner = f[7] or '', fence = f[8], worker = f[9], slug = f[11],
     suspect = tonumber(f[10] or 0) >= SUSPECT_DEATHS}
 end
 
@@ -70,6 +70,10 @@ end
 local function take(message, id)
   local r = facts(id)
   if not r.status and not redis.call('ZSCORE', EXPIRY, id) then park(message, 'unknown') end
+  if r.status and r.slug ~= slug then
+    park(message, 'foreign') -- of another model's job, which has its own message there
+    return 0
+  end
   if r.status ~= 'queued' then return 0 end -- canceled, forgotten, or a second copy of its message
   if r.v > version then
     newer[#newer + 1] = {r.priority, r.owner, message}
@@ -102,16 +106,35 @@ local function has_quarantine()
   return true
 end
 
-local function take_suspect()
-  while #claimed == 0 do
-    local message = redis.call('RPOP', of_model(slug, 'suspects'))
-    if not message then return end
-    take(message, id_of(message))
+-- The priorities that this call may claim from.
+local open = {}
+for n = 10, #ARGV do
+  open[ARGV[n]] = redis.call('SISMEMBER', of_model(slug, 'paused'), ARGV[n]) == 0
+end
+
+-- The first suspect that this call may claim; those that nobody needs to run any more go.
+local function next_suspect()
+  local key = of_model(slug, 'suspects')
+  local waiting = redis.call('LRANGE', key, -MOST_LOOKED_AT, -1)
+  for n = #waiting, 1, -1 do
+    local message = waiting[n]
+    local id = id_of(message)
+    local r = id and facts(id)
+    if not r or r.status ~= 'queued' then
+      redis.call('LREM', key, -1, message)
+      if id then take(message, id) else park(message, 'unreadable') end
+    elseif open[r.priority] and r.v <= version then
+      return message, id
+    end
   end
 end
 
-if redis.call('EXISTS', of_model(slug, 'suspects')) == 1 and has_quarantine() then
-  if held == 0 then take_suspect() end
+local suspect, suspect_id = next_suspect()
+if suspect and has_quarantine() then
+  if held == 0 then
+    redis.call('LREM', of_model(slug, 'suspects'), -1, suspect)
+    take(suspect, suspect_id)
+  end
   if held > 0 or #claimed > 0 then
     for n = 10, #ARGV do
       if redis.call('EXISTS', ring_of(slug, ARGV[n])) == 1 then wake_one(slug, ARGV[n]) end
@@ -155,7 +178,7 @@ end
 local levels = {}
 for n = 10, #ARGV do
   local level = {priority = ARGV[n], ring = ring_of(slug, ARGV[n])}
-  if redis.call('SISMEMBER', of_model(slug, 'paused'), level.priority) == 0 then
+  if open[level.priority] then
     -- Whoever else publishes to the Celery queue knows of no ring.
     if redis.call('EXISTS', list_of(slug, level.priority, '')) == 1
       and not redis.call('ZSCORE', level.ring, '') then join_ring(slug, level.priority, '') end

@@ -8,11 +8,12 @@ write_even_if_full()
 
 local function drop(message)
   local id = string.match(message, '"id": "(%x+)"')
-  local status, owner, cost
+  local status, owner, cost, of
   if id then
-    status, owner, cost = unpack(redis.call('HMGET', RECORD .. id, 'status', 'owner', 'cost'))
+    status, owner, cost, of = unpack(redis.call('HMGET', RECORD .. id,
+      'status', 'owner', 'cost', 'priority'))
   end
-  if status == 'queued' then
+  if status == 'queued' and of == priority then
     count(slug, priority, owner or '', cost, -1)
     finalize(id, 'queued', 'canceled', now)
     canceled = canceled + 1
@@ -30,5 +31,11 @@ for _, owner in ipairs(redis.call('ZRANGE', ring_of(slug, priority), 0, -1)) do
     looked = looked + 1
     drop(message)
   end
+end
+local suspects = of_model(slug, 'suspects') -- few: what workers held that died twice
+for _, message in ipairs(redis.call('LRANGE', suspects, 0, -1)) do
+  local before = canceled
+  drop(message)
+  if canceled > before then redis.call('LREM', suspects, 1, message) end
 end
 return {canceled, redis.call('EXISTS', ring_of(slug, priority))}

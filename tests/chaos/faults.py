@@ -38,13 +38,13 @@ def _kill_worker(fleet: Fleet, rng: random.Random) -> None:
 
 
 def _restart_worker(fleet: Fleet, rng: random.Random) -> None:
-    _one_worker(fleet, rng).signal(signal.SIGTERM)
+    _one_worker(fleet, rng).send(signal.SIGTERM)
 
 
 def _pause(program: Program, seconds: float) -> None:
-    program.signal(signal.SIGSTOP)
+    program.send(signal.SIGSTOP)
     time.sleep(seconds)
-    program.signal(signal.SIGCONT)
+    program.send(signal.SIGCONT)
 
 
 def _pause_worker(fleet: Fleet, rng: random.Random) -> None:

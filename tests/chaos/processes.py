@@ -48,7 +48,7 @@ class Program:
             )
         self.starts += 1
 
-    def signal(self, signum: signal.Signals) -> None:
+    def send(self, signum: signal.Signals) -> None:
         """To the program and its children, if it runs."""
         process = self._process
         if process is not None and process.poll() is None:
@@ -57,7 +57,7 @@ class Program:
     def kill(self, down_s: float = 0.0) -> None:
         """No goodbye; it stays away for `down_s`."""
         self._not_before = time.monotonic() + down_s
-        self.signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
 
     def look(self) -> int | None:
         """Start it again if it has ended and may; with which status it had ended."""
@@ -70,15 +70,15 @@ class Program:
             self._process = None
         return status
 
-    def end(self, signum: int, within_s: float) -> None:
-        self.signal(signal.SIGCONT)
-        self.signal(signum)
+    def end(self, signum: signal.Signals, within_s: float) -> None:
+        self.send(signal.SIGCONT)
+        self.send(signum)
         if self._process is None:
             return
         try:
             self._process.wait(within_s)
         except subprocess.TimeoutExpired:
-            self.signal(signal.SIGKILL)
+            self.send(signal.SIGKILL)
             self._process.wait()
 
 

@@ -11,13 +11,17 @@ PYTEST := $(BIN)/pytest
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run test install dev format lint types floors unit integration e2e chaos bench clean
+.PHONY: run redis test install dev format lint types floors unit integration e2e chaos bench clean
 
-run: $(VENV)/run.stamp
+run: redis $(VENV)/run.stamp
 	@exec $(BIN)/distilq up $(ARGS)
 
 test: lint types floors
 	@$(PYTEST) tests
+
+redis: # before minutes of installing: is there one, or will there be?
+	@command -v redis-server >/dev/null || [ -n "$$DISTILQ_REDIS_URL" ] || \
+		case "$(ARGS)" in *--redis-url*|*--help*) true ;; *) $(PYTHON) -c 'import sys; sys.version_info < (3, 13) or sys.exit("with Python 3.13 or newer distilq needs a redis-server 6.2 or newer on PATH, or --redis-url")' ;; esac
 
 install: $(VENV)/run.stamp ; @:
 dev: $(VENV)/dev.stamp ; @:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from flask import Flask, Response
 
+from distilq.access import Ring
 from distilq.settings import Settings
 from distilq.store import Jobs
 
-from . import context, job, jobs, pages, problems, score, status
+from . import admin, auth, context, job, jobs, pages, problems, score, status
 
 #: Nothing but our own style sheet and an empty icon; no script anywhere.
 CONTENT_SECURITY_POLICY = (
@@ -16,14 +17,19 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-def create_app(settings: Settings, store: Jobs) -> Flask:
-    """The HTTP API over `store`."""
+def create_app(settings: Settings, store: Jobs, ring: Ring | None = None) -> Flask:
+    """The HTTP API over `store`, for the keys of `ring`.
+
+    Raises:
+        ValueError: there is no ring, and the settings do not say that keys are off.
+    """
     app = Flask(__name__, static_folder=None, template_folder="web")
     # A doubled slash is another address, not a redirect with a page of HTML.
     app.url_map.merge_slashes = False
     context.install(app, settings, store)
     problems.install(app)
-    for part in (jobs, job, score, status, pages):
+    auth.install(app, settings.auth, ring)
+    for part in (jobs, job, score, status, admin, pages):
         app.register_blueprint(part.blueprint)
     app.after_request(_add_headers)
     return app
@@ -36,4 +42,5 @@ def _add_headers(response: Response) -> Response:
     headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     headers["Referrer-Policy"] = "no-referrer"
     headers.setdefault("Cache-Control", "no-store")
+    auth.add_quota(response)
     return response

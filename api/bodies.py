@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TypeVar
 
+import jiter
 from flask import request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -18,7 +19,7 @@ from distilq.errors import (
 )
 
 from .context import settings
-from .invalid import body_error, query_error
+from .invalid import body_error, malformed, query_error
 
 log = logging.getLogger("distilq.api")
 
@@ -28,8 +29,10 @@ Model = TypeVar("Model", bound=BaseModel)
 def parse_body(model: type[Model], max_bytes: int) -> Model:
     """The JSON body as a `model`."""
     _require_json()
+    body = _raw_body(max_bytes)
+    _refuse_equal_keys(body)
     try:
-        return model.model_validate_json(_raw_body(max_bytes))
+        return model.model_validate_json(body)
     except ValidationError as error:
         raise body_error(error) from None
 
@@ -63,6 +66,15 @@ def _require_json() -> None:
         raise UnsupportedMediaType("send Content-Type: application/json, in UTF-8")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("send the body without Content-Encoding")
+
+
+def _refuse_equal_keys(body: bytes) -> None:
+    """pydantic takes the last of two equal keys, others the first: who wrote both is asked."""
+    try:
+        jiter.from_json(body, catch_duplicate_keys=True, cache_mode="none")
+    except ValueError as error:
+        if "duplicate key" in str(error):  # whatever else is wrong, pydantic says too
+            raise malformed(str(error)) from None
 
 
 def _raw_body(max_bytes: int) -> bytes:

@@ -9,6 +9,7 @@ from typing import cast
 
 from flask import Flask, current_app, g, request
 
+from distilq.owner import NOBODY, Owner
 from distilq.settings import Settings
 from distilq.store import Jobs
 
@@ -24,7 +25,9 @@ def install(app: Flask, settings: Settings, store: Jobs) -> None:
 
 
 def store() -> Jobs:
-    return cast(Jobs, current_app.extensions["distilq.store"])
+    """The store as the owner of the request's key sees it; nobody's, until a key was shown."""
+    owner: Owner = g.get("owner", NOBODY)
+    return cast(Jobs, current_app.extensions["distilq.store"]).owned_by(owner)
 
 
 def settings() -> Settings:

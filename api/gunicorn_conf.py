@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from distilq import durability
 from distilq.connection import connect
 from distilq.errors import VolatileStore
+from distilq.loopback import keys_required
 from distilq.settings import Settings
 
 _settings = Settings.from_env()
@@ -54,7 +55,7 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Bound the silence of clients; say when the process has to stop; sweep."""
+    """Bound the silence of clients; say when the process has to stop; ask for keys; sweep."""
     # Connections inherit it. gthread has no limit of its own: a client that stalls amid a request,
     # or vanishes there, would hold its thread for ever.
     limit = struct.pack("ll", _settings.max_silence_s, 0)
@@ -62,4 +63,17 @@ def post_worker_init(worker: Any) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
     worker.wsgi.extensions["distilq.stopping"] = lambda: not worker.alive
+    _settle_keys(worker)
     worker.wsgi.extensions["distilq.sweeper"].start()
+
+
+def _settle_keys(worker: Any) -> None:
+    """Ask for keys where others reach one of the addresses that are listened on, and say so."""
+    names = [listener.getsockname() for listener in worker.sockets]
+    hosts = [name[0] if isinstance(name, tuple) else "" for name in names]  # "": a Unix socket
+    if worker.wsgi.extensions["distilq.door"].settle(hosts):
+        worker.log.info("API keys are required")
+    elif keys_required("auto", hosts):
+        worker.log.warning("API keys are off: whoever reaches this address may do everything")
+    else:
+        worker.log.info("API keys are off")

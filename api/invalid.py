@@ -52,7 +52,7 @@ def body_error(error: ValidationError) -> DistilqError:
         return _invalid([], error.error_count())
     found = error.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
-        return _malformed(found[0]["ctx"]["error"])
+        return malformed(found[0]["ctx"]["error"])
     spoilt = {e["loc"][:depth] for e in found for depth in range(len(e["loc"]))}
     # An array whose items are wrong also counts as too short: the wrong items are not counted.
     found = [e for e in found if e["type"] != "too_short" or e["loc"] not in spoilt]
@@ -73,7 +73,7 @@ def pointer(location: tuple[int | str, ...]) -> str:
     return "#" + "".join("/" + quote(step, safe="~!$&'()*+,;=:@?") for step in steps)
 
 
-def _malformed(message: str) -> MalformedJson:
+def malformed(message: str) -> MalformedJson:
     place = re.search(r" at line (\d+) column (\d+)$", message)
     if place is None:
         return MalformedJson(message)

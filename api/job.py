@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from distilq.errors import JobAlreadyFinished, JobNotFinished, JobNotFound, JobNotSucceeded
 from distilq.jobs import ID_PATTERN, Job, JobStatus
@@ -17,9 +15,9 @@ from .waiting import wait_as_preferred
 blueprint = Blueprint("job", __name__, url_prefix="/v1/jobs/<job_id>")
 
 
-@blueprint.url_value_preprocessor
-def _refuse_other_ids(_: str | None, values: dict[str, Any] | None) -> None:
-    if values is not None and not ID_PATTERN.fullmatch(values["job_id"]):
+@blueprint.before_request
+def _refuse_other_ids() -> None:
+    if not ID_PATTERN.fullmatch((request.view_args or {})["job_id"]):
         raise JobNotFound("an id is 32 lower-case hexadecimal digits")
 
 

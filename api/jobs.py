@@ -7,6 +7,7 @@ from flask import Blueprint, Response
 from distilq.jobs import BatchRequest, Job, JobRequest, JobStatus, StatusRequest
 
 from .answers import as_job, as_json
+from .auth import spend
 from .bodies import parse_body, parse_query, refuse_idempotency_key
 from .context import settings, store
 from .prefer import note_applied
@@ -19,7 +20,9 @@ blueprint = Blueprint("jobs", __name__)
 @blueprint.post("/v1/jobs")
 def submit() -> Response:
     refuse_idempotency_key()
-    job = store().submit(parse_body(JobRequest, settings().max_body_bytes))
+    asked = parse_body(JobRequest, settings().max_body_bytes)
+    spend(1)
+    job = store().submit(asked)
     job, waited_s = wait_as_preferred(job)
     response = as_job(job, 200 if job.status.final else 202)
     response.headers["Location"] = job.urls.self
@@ -30,6 +33,7 @@ def submit() -> Response:
 def submit_many() -> Response:
     refuse_idempotency_key()
     batch = parse_body(BatchRequest, settings().max_batch_body_bytes)
+    spend(len(batch.jobs))
     ids = store().submit_many(batch.jobs)
     refs = [JobRef(id=job_id, status=JobStatus.QUEUED) for job_id in ids]
     return as_json(BatchAccepted(jobs=refs), 202)

@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from distilq.errors import DistilqError, JobNotFinished, Unavailable
+from distilq.errors import DistilqError, JobNotFinished, RateLimited, Unauthorized, Unavailable
 from distilq.jobs import ID_PATTERN
 
-from .operations import OPERATIONS, Operation, Reply
+from .operations import OPERATIONS, RATE, Operation, Reply
 from .problems import PROBLEM_JSON
 from .schemas import Problem
 from .status import MODEL_CARD, version
@@ -22,6 +22,14 @@ Json = dict[str, Any]
 REF = "#/components/schemas/{model}"
 
 LIMITS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
+
+#: How a key is shown. Each operation names it, or nothing beside it: keys may be off.
+KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "dq_ID_SECRET",
+    "description": "an API key; needed unless keys are off (DISTILQ_AUTH)",
+}
 
 #: Name -> (type, description).
 REQUEST_HEADERS = {
@@ -38,6 +46,9 @@ RESPONSE_HEADERS = {
     "Preference-Applied": ("string", "what was made of Prefer, e.g. `wait=10`"),
     "Vary": ("string", "Prefer"),
     "ETag": ("string", "changes when the answer does"),
+    "WWW-Authenticate": ("string", "Bearer (RFC 6750)"),
+    "RateLimit": ("string", 'jobs left, seconds until none is missing: `"submit";r=599;t=1`'),
+    "RateLimit-Policy": ("string", 'jobs in so many seconds: `"submit";q=600;w=60`'),
 }
 
 
@@ -57,7 +68,7 @@ def document() -> Json:
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": _schemas(), "securitySchemes": {"key": KEY}},
     }
 
 
@@ -75,6 +86,7 @@ def _operation(operation: Operation) -> Json:
         "summary": operation.summary,
         "parameters": [_header(name) for name in operation.headers] + _query(operation.query),
         "responses": _responses(operation),
+        "security": [] if operation.access == "open" else [{"key": []}, {}],
     }
     if operation.body is not None:
         found["requestBody"] = {"required": True, "content": _json(operation.body)}
@@ -95,11 +107,10 @@ def _query(model: type[BaseModel] | None) -> list[Json]:
 
 def _responses(operation: Operation) -> Json:
     problems: dict[int, list[type[DistilqError]]] = {}
-    known: tuple[type[DistilqError], ...] = (*operation.problems, DistilqError)
-    for error in known:
+    for error in operation.every_problem:
         problems.setdefault(error.status, []).append(error)
     return {str(status): _reply(reply) for status, reply in operation.replies.items()} | {
-        str(status): _problem(errors) for status, errors in sorted(problems.items())
+        str(status): _problem(errors, operation) for status, errors in sorted(problems.items())
     }
 
 
@@ -112,11 +123,17 @@ def _reply(reply: Reply) -> Json:
     return found
 
 
-def _problem(errors: list[type[DistilqError]]) -> Json:
-    retry = any(issubclass(error, (Unavailable, JobNotFinished)) for error in errors)
+def _problem(errors: list[type[DistilqError]], operation: Operation) -> Json:
+    headers = ["X-Job-Id"]
+    if any(issubclass(error, (Unavailable, JobNotFinished)) for error in errors):
+        headers.append("Retry-After")
+    if Unauthorized in errors:
+        headers.append("WWW-Authenticate")
+    if RateLimited in operation.problems:
+        headers += RATE
     return {
         "description": "; ".join(f"`{error.code}`: {error.title}" for error in errors),
-        "headers": _headers("X-Job-Id", *(["Retry-After"] if retry else [])),
+        "headers": _headers(*headers),
         "content": {PROBLEM_JSON: {"schema": _ref(Problem)}},
     }
 
@@ -147,8 +164,8 @@ def _schemas() -> Json:
     )
     models = [(model, mode) for group, mode in modes for model in group if model is not None]
     models.sort(key=lambda pair: pair[0].__name__)
-    schemas: Json = models_json_schema(models, ref_template=REF)[1]["$defs"]
-    return _with_limits(schemas)
+    schemas: Json = _with_limits(models_json_schema(models, ref_template=REF)[1]["$defs"])
+    return schemas
 
 
 def _with_limits(schema: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -34,6 +35,13 @@ class Operation:
     headers: tuple[str, ...] = ()
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
+    #: Who may: anybody (open), who has a key, who has one with the admin scope.
+    access: Literal["open", "key", "admin"] = "key"
+
+    @property
+    def every_problem(self) -> tuple[type[e.DistilqError], ...]:
+        refusals = {"open": (), "key": (e.Unauthorized,), "admin": (e.Unauthorized, e.Forbidden)}
+        return (*refusals[self.access], *self.problems, e.DistilqError)
 
 
 STORE = (e.StoreUnavailable,)
@@ -41,21 +49,22 @@ BODY = (
     *(e.MalformedJson, e.MalformedBody, e.BodyTooSlow, e.PayloadTooLarge),
     *(e.UnsupportedMediaType, e.InvalidParameters),
 )
-SUBMIT = (*BODY, e.QueueFull, e.OwnerFull, e.StoreFull, *STORE)
+SUBMIT = (*BODY, e.QueueFull, e.OwnerFull, e.RateLimited, e.StoreFull, *STORE)
 JOB = (e.JobNotFound, e.JobGone, *STORE)
 JOB_ERRORS = (
-    *(e.PromptTooLong, e.JobTooLarge, e.InvalidToken, e.Canceled),
+    *(e.PromptTooLong, e.EmptyPrompt, e.JobTooLarge, e.InvalidToken, e.Canceled),
     *(e.Poisoned, e.GenerationFailed, e.TimedOut, e.StartedTooLate, e.NotFinishedInTime),
 )
 WAITED = ("Preference-Applied", "Vary")
+RATE = ("RateLimit", "RateLimit-Policy")
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/jobs"): Operation(
         "submitJob",
         "Submit a job",
         {
-            200: Reply("Finished within `Prefer: wait`", Job, ("Location", *WAITED)),
-            202: Reply("Accepted", Job, ("Location", "Retry-After", *WAITED)),
+            200: Reply("Finished within `Prefer: wait`", Job, ("Location", *WAITED, *RATE)),
+            202: Reply("Accepted", Job, ("Location", "Retry-After", *WAITED, *RATE)),
         },
         SUBMIT,
         headers=("Prefer", "Idempotency-Key"),
@@ -71,7 +80,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/jobs:batch"): Operation(
         "submitBatch",
         "Submit many jobs, all or none",
-        {202: Reply("Accepted", schemas.BatchAccepted)},
+        {202: Reply("Accepted", schemas.BatchAccepted, RATE)},
         SUBMIT,
         headers=("Idempotency-Key",),
         body=BatchRequest,
@@ -117,7 +126,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/score"): Operation(
         "score",
         "Generate texts and wait for them: the model card's contract",
-        {200: Reply("Per input the texts", schemas.Texts, ("X-Job-Id", *WAITED))},
+        {200: Reply("Per input the texts", schemas.Texts, ("X-Job-Id", *WAITED, *RATE))},
         (*SUBMIT, e.TooManyWaiting, *JOB_ERRORS),
         headers=("Prefer", "Idempotency-Key"),
         body=ScoreRequest,
@@ -131,23 +140,54 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("get", "/v1/queue"): Operation(
         "getQueue", "How much is queued", {200: Reply("The queue", QueueState)}, STORE
     ),
+    ("post", "/v1/queue:pause"): Operation(
+        "pauseQueue",
+        "Let no worker take jobs of a priority, or of any",
+        {200: Reply("What is paused now", schemas.Paused)},
+        (*BODY, e.StoreFull, *STORE),
+        body=schemas.PriorityRequest,
+        access="admin",
+    ),
+    ("post", "/v1/queue:resume"): Operation(
+        "resumeQueue",
+        "Let workers take jobs of a priority again, or of all",
+        {200: Reply("What is paused still", schemas.Paused)},
+        (*BODY, e.StoreFull, *STORE),
+        body=schemas.PriorityRequest,
+        access="admin",
+    ),
+    ("post", "/v1/queue:purge"): Operation(
+        "purgeQueue",
+        "Cancel all queued jobs of a priority, or of all",
+        {200: Reply("How many there were", schemas.Purged)},
+        (*BODY, e.StoreFull, *STORE),
+        body=schemas.PriorityRequest,
+        access="admin",
+    ),
     ("get", "/v1/workers"): Operation(
         "getWorkers", "Who is working", {200: Reply("Live workers", schemas.Workers)}, STORE
     ),
     ("get", "/livez"): Operation(
-        "isAlive", "Is this process alive", {200: Reply("It is", schemas.Health)}
+        "isAlive", "Is this process alive", {200: Reply("It is", schemas.Health)}, access="open"
     ),
     ("get", "/readyz"): Operation(
         "isReady",
         "Would a job be worked on now",
         {200: Reply("It would", schemas.Health)},
         (e.NoWorker, *STORE),
+        access="open",
     ),
     ("get", "/openapi.json"): Operation(
-        "getOpenapi", "This document", {200: Reply("An OpenAPI 3.1 document", schemas.OpenApi)}
+        "getOpenapi",
+        "This document",
+        {200: Reply("An OpenAPI 3.1 document", schemas.OpenApi)},
+        access="open",
     ),
     ("get", "/"): Operation(
-        "getStartPage", "The start page", {200: Reply("A page", media_type="text/html")}
+        "getStartPage",
+        "The start page",
+        {200: Reply("A page", media_type="text/html")},
+        access="open",
     ),
     ("get", "/style.css"): Operation(
         "getStyle",
@@ -157,5 +197,6 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             304: Reply("It is as you know it", headers=("ETag",)),
         },
         headers=("If-None-Match",),
+        access="open",
     ),
 }

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, render_template, request
 from distilq.errors import StoreUnavailable
 
 from .answers import unless_known
+from .auth import required
 from .openapi import document
 from .schemas import ServedModel
 from .status import MODEL_CARD, served_models
@@ -27,7 +28,9 @@ def index() -> str:
     except StoreUnavailable:
         serving = None
     root = request.host_url.rstrip("/")
-    return render_template("index.html", serving=serving, card=MODEL_CARD, root=root)
+    return render_template(
+        "index.html", serving=serving, card=MODEL_CARD, root=root, keys=required()
+    )
 
 
 @blueprint.get("/style.css")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from distilq.cluster import WorkerState
-from distilq.jobs import Job, JobStatus
+from distilq.jobs import Job, JobStatus, Priority
 
 
 class JobsQuery(BaseModel):
@@ -18,6 +18,14 @@ class JobsQuery(BaseModel):
     status: JobStatus | None = Field(None, description="only jobs with this status")
     limit: int = Field(50, ge=1, le=200, description="jobs on the page")
     cursor: str | None = Field(None, description="`next` of the page before")
+
+
+class PriorityRequest(BaseModel):
+    """The body of POST /v1/queue:pause, :resume and :purge."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: Priority | None = Field(None, description="null, or left out: all three")
 
 
 class GeneratedText(BaseModel):
@@ -50,6 +58,16 @@ class Statuses(BaseModel):
     """One entry per id, in the order of the request."""
 
     jobs: list[Job | MissingJob]
+
+
+class Paused(BaseModel):
+    """Priorities whose jobs no worker takes for now."""
+
+    paused: list[Priority]
+
+
+class Purged(BaseModel):
+    removed: int = Field(description="queued jobs that were canceled")
 
 
 class Workers(BaseModel):

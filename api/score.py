@@ -8,6 +8,7 @@ from distilq.errors import GenerationFailed, NotFinishedInTime, Unavailable
 from distilq.jobs import Job, JobRequest, JobStatus, Priority, ScoreRequest
 
 from .answers import as_texts
+from .auth import spend
 from .bodies import parse_body, refuse_idempotency_key
 from .context import settings, store
 from .prefer import note_applied, seconds_to_wait
@@ -24,6 +25,7 @@ def score() -> Response:
     wait_s = seconds_to_wait() or None
     limit_s = wait_s or settings().max_wait_s
     with slot():
+        spend(1)
         job = _finished(store().submit(_as_job_request(asked, limit_s)), limit_s)
     if job.status is JobStatus.SUCCEEDED:
         return note_applied(as_texts(job), wait_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distilq.access import KeyRing
 from distilq.connection import connect
 from distilq.settings import Settings
 from distilq.store import JobStore
@@ -11,5 +12,5 @@ from .app import create_app
 
 settings = Settings.from_env()
 redis = connect(settings.redis_url)
-app = create_app(settings, JobStore(redis, settings))
+app = create_app(settings, JobStore(redis, settings), KeyRing(redis))
 app.extensions["distilq.sweeper"] = Sweeper(redis, settings.model)  # started in each process

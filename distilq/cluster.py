@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from distilq.jobs import Job
+from distilq.jobs import Job, Priority
 
 
 class QueueLevel(BaseModel):
@@ -24,6 +24,7 @@ class QueueState(BaseModel):
     running: int
     priorities: dict[str, QueueLevel]
     drain_jobs_per_s: float = Field(description="finished jobs per second over the last minute")
+    paused: list[Priority] = Field(description="whose jobs no worker takes for now")
     eta_s: float | None = Field(description="seconds to drain the queue at that rate")
     workers: int
 
@@ -51,6 +52,9 @@ class WorkerState(BaseModel):
     rows_per_step: float = Field(description="row_steps / steps: how well the batch is filled")
     generated_tokens: int
     prefill_tokens: int
+    paused: int = Field(
+        0, description="bulk rows that gave way to interactive ones, since the start"
+    )
 
 
 class JobPage(BaseModel):

@@ -8,14 +8,23 @@ Sentinel group:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
+
+from distilq.errors import StoreFull, StoreUnavailable
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: redis-py types each answer as a union over sync, async, str and bytes: nothing to check against.
 RedisClient: TypeAlias = Any
@@ -100,3 +109,28 @@ def connect(url: str) -> RedisClient:
     # redis-py leaves this module without types.
     sentinel: Any = Sentinel(list(group.hosts), sentinel_kwargs=timeouts)  # type: ignore[no-untyped-call]
     return sentinel.master_for(group.master, **login, **options)
+
+
+def database(url: str) -> int:
+    """The number of the database that an address names. Raises ValueError: it is no address."""
+    if is_sentinel(url):
+        return SentinelGroup.parse(url).db
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+    return int(options.get("db", 0))
+
+
+def reaches_redis(method: Callable[P, R]) -> Callable[P, R]:
+    """A method that raises StoreFull and StoreUnavailable rather than redis-py's errors."""
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except ResponseError as error:
+            # From a script of Redis 6.2 the code is amid the message, not in front of it.
+            full = isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error)
+            raise (StoreFull() if full else StoreUnavailable(f"Redis: {error}")) from error
+        except RedisError as error:
+            raise StoreUnavailable(f"Redis: {error}") from error
+
+    return call

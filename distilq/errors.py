@@ -4,6 +4,8 @@
     ├── RequestError                 the request itself is at fault
     │   ├── MalformedJson            400
     │   ├── MalformedBody            400
+    │   ├── Unauthorized             401
+    │   ├── Forbidden                403
     │   ├── NotFound                 404  no such route
     │   ├── JobNotFound              404
     │   ├── NotOnDeadList            404
@@ -19,6 +21,7 @@
     │   └── InvalidParameters        422  one `errors` entry per bad field
     ├── JobError                     an accepted job ended without its text
     │   ├── PromptTooLong            422
+    │   ├── EmptyPrompt              422
     │   ├── JobTooLarge              422
     │   ├── InvalidToken             422
     │   ├── TimedOut                 504
@@ -29,6 +32,7 @@
     └── Unavailable                  nothing is wrong with the request; try again
         ├── QueueFull                503
         ├── OwnerFull                429
+        ├── RateLimited              429
         ├── NoWorker                 503
         ├── StoreUnavailable         503
         ├── StoreFull                503
@@ -93,6 +97,14 @@ class BodyTooSlow(RequestError):
     retryable = True
 
 
+class Unauthorized(RequestError):
+    code, title, status = "unauthorized", "This needs an API key that is valid", 401
+
+
+class Forbidden(RequestError):
+    code, title, status = "forbidden", "Your API key may not do this", 403
+
+
 class NotFound(RequestError):
     code, title, status = "not_found", "There is nothing at this address", 404
 
@@ -155,6 +167,14 @@ class PromptTooLong(JobError):
     code, title, status = "prompt_too_long", "The prompt does not fit", 422
 
 
+class EmptyPrompt(JobError):
+    code, title, status = (
+        "empty_prompt",
+        "The model has no token to start an empty prompt from",
+        422,
+    )
+
+
 class JobTooLarge(JobError):
     code, title, status = "job_too_large", "The job can never fit in this worker's memory", 422
 
@@ -199,6 +219,10 @@ class QueueFull(Unavailable):
 
 class OwnerFull(Unavailable):
     code, title, status = "owner_full", "You have as many jobs here as your key allows", 429
+
+
+class RateLimited(Unavailable):
+    code, title, status = "rate_limited", "You submit faster than your key allows", 429
 
 
 class NoWorker(Unavailable):

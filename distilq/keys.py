@@ -17,8 +17,9 @@ PRIORITIES = ("interactive", "normal", "bulk")
 #: Seconds a finished job's id is still known after its text has expired (410 rather than 404).
 TOMBSTONE_S = 86_400
 
-#: Seconds without a renewal after which a running job belongs to nobody.
-LEASE_S = 15
+#: Seconds without a renewal after which a running job belongs to nobody. With a second each for the
+#: last renewal, the sweep and the next claim it runs again within 15 s of its worker's death.
+LEASE_S = 12
 
 #: Seconds without a heartbeat after which a worker no longer counts as alive.
 HEARTBEAT_S = 15
@@ -42,6 +43,8 @@ OWNERS = "distilq:owners"
 FLIGHT = "distilq:flight"
 #: ZSET of worker ids by the time in ms of their last heartbeat.
 WORKERS = "distilq:workers"
+#: HASH of API keys by their id: what they may do, and the SHA-256 of their secret.
+API_KEYS = "distilq:api-keys"
 #: HASH of counters since the first start: submitted, succeeded, failed, …, generated_tokens.
 TOTALS = "distilq:totals"
 
@@ -88,6 +91,11 @@ def waiters(api_id: str) -> str:
 def staging(batch_id: str) -> str:
     """LIST of the ids of a batch that is not committed yet."""
     return f"distilq:staging:{batch_id}"
+
+
+def rate(key_id: str) -> str:
+    """STRING: the time in microseconds at which an API key's quota is whole again."""
+    return f"distilq:rate:{key_id}"
 
 
 def queue(model: str, priority: str, owner: str = "") -> str:

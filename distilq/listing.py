@@ -79,9 +79,15 @@ def queue_state(redis: RedisClient, model: str, workers: int) -> QueueState:
         running=redis.zcard(keys.leases(model)),
         priorities={p: _level(redis, model, p, counters) for p in keys.PRIORITIES},
         drain_jobs_per_s=round(rate, 3),
+        paused=_paused(redis, model),
         eta_s=round(queued / rate, 1) if rate else None,
         workers=workers,
     )
+
+
+def _paused(redis: RedisClient, model: str) -> list[Priority]:
+    found = redis.smembers(keys.paused(model))
+    return [Priority(p) for p in keys.PRIORITIES if p.encode() in found]
 
 
 def _level(

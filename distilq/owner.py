@@ -19,3 +19,6 @@ class Owner:
 
 #: Where keys are off, everybody is one and the same.
 EVERYBODY = Owner(sees_all=True)
+
+#: Where keys are on, who shows none. No key has this id, so no job is ever seen by it.
+NOBODY = Owner(id="nobody")

@@ -144,8 +144,6 @@ def missed_its_start(record: Hash) -> bool:
     """Whether a job that never ran waits past its start_within_s, by this machine's clock."""
     if record[b"status"] != b"queued" or b"start_within_ms" not in record:
         return False
-    if int(record.get(b"attempt", b"0")) > 0:
-        return False
     return time.time() * 1000 > int(record[b"created"]) + int(record[b"start_within_ms"])
 
 

@@ -16,7 +16,9 @@ NAMES = (
     "delete",
     "expire",
     "finish",
+    "pause",
     "purge",
+    "rate",
     "release",
     "renew",
     "resume",
@@ -40,7 +42,9 @@ class Scripts:
     delete: Script
     expire: Script
     finish: Script
+    pause: Script
     purge: Script
+    rate: Script
     release: Script
     renew: Script
     resume: Script

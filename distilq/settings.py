@@ -11,13 +11,16 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+Auth = Literal["auto", "on", "off"]
 Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 
 
 class Settings(BaseSettings):
     """All that can be set; `distilq settings` prints this table."""
 
-    model_config = SettingsConfigDict(env_prefix="DISTILQ_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="DISTILQ_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis of queue and records")
     allow_volatile: bool = Field(False, description="use even a Redis that may lose or evict jobs")
@@ -49,6 +52,9 @@ class Settings(BaseSettings):
     max_wait_s: int = Field(60, ge=1, le=300, description="longest `Prefer: wait` and /score wait")
     max_queued_jobs: int = Field(200_000, ge=1, description="queued jobs before 503")
     max_queued_tokens: int = Field(200_000_000, ge=1, description="queued tokens before 503")
+    auth: Auth = Field(
+        "auto", description="API keys: on, off, or auto: where not only loopback is listened on"
+    )
     api_processes: int = Field(1, ge=1, le=64, description="gunicorn processes")
     api_threads: int = Field(256, ge=1, le=1024, description="threads per gunicorn process")
 

@@ -8,24 +8,21 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from functools import wraps
 from itertools import islice
 from threading import Event
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol
 
-from redis.exceptions import RedisError, ResponseError
 from typing_extensions import Self
 
 from distilq import keys, listing, queue, record
 from distilq.cluster import JobPage, QueueState, WorkerState
-from distilq.connection import RedisClient
+from distilq.connection import RedisClient, reaches_redis
 from distilq.errors import (
     JobGone,
     JobNotFinished,
     JobNotFound,
     OwnerFull,
     QueueFull,
-    StoreFull,
     StoreUnavailable,
 )
 from distilq.jobs import Job, JobRequest, JobStatus, Priority, QueuePlace, new_id
@@ -48,9 +45,6 @@ CAPS = {
     "own_tokens": (OwnerFull, "tokens of your jobs are queued"),
     "own_in_flight": (OwnerFull, "of your jobs are queued or running"),
 }
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def never() -> bool:
@@ -117,21 +111,6 @@ class Jobs(Protocol):
         """Raises StoreUnavailable."""
 
 
-def _reaches_redis(method: Callable[P, R]) -> Callable[P, R]:
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except ResponseError as error:
-            # From a script of Redis 6.2 the code is amid the message, not in front of it.
-            full = "OOM command not allowed" in str(error)
-            raise (StoreFull() if full else StoreUnavailable(f"Redis: {error}")) from error
-        except RedisError as error:
-            raise StoreUnavailable(f"Redis: {error}") from error
-
-    return call
-
-
 def _wait(woken: Event, deadline: float, give_up: Callable[[], bool]) -> None:
     while (left_s := deadline - time.monotonic()) > 0 and not give_up():
         if woken.wait(min(left_s, GIVE_UP_S)):
@@ -156,7 +135,7 @@ class JobStore:
         other.owner = owner
         return other
 
-    @_reaches_redis
+    @reaches_redis
     def submit(self, request: JobRequest) -> Job:
         job_id, request = new_id(), request.resolved()
         name = self._queues[request.priority.value]
@@ -171,13 +150,15 @@ class JobStore:
         self._admitted(answer)
         return self.get(job_id)
 
-    @_reaches_redis
+    @reaches_redis
     def submit_many(self, requests: Sequence[JobRequest]) -> list[str]:
         batch = [(new_id(), request.resolved()) for request in requests]
         staging = keys.staging(new_id())
         parts = iter(batch)
+        staged = 0
         while part := list(islice(parts, STAGED_PER_CALL)):
-            self._stage(staging, part)
+            self._stage(staging, staged, part)
+            staged += len(part)
         cost = sum(request.cost for _, request in batch)
         answer = self._scripts.commit(
             keys=[staging],
@@ -186,8 +167,8 @@ class JobStore:
         self._admitted(answer)
         return [job_id for job_id, _ in batch]
 
-    def _stage(self, staging: str, part: list[tuple[str, JobRequest]]) -> None:
-        args: list[str | int] = [keys.STAGING_S]
+    def _stage(self, staging: str, staged: int, part: list[tuple[str, JobRequest]]) -> None:
+        args: list[str | int] = [keys.STAGING_S, staged]
         for job_id, request in part:
             fields = record.new_fields(request, self.model, self.owner.id)
             args += [job_id, request.priority.value, request.cost, record.within_ms(request)]
@@ -216,7 +197,7 @@ class JobStore:
             retry_after_s=max(1, min(60, round((eta or 100) / 100))),
         )
 
-    @_reaches_redis
+    @reaches_redis
     def get(self, job_id: str) -> Job:
         found = self._read([job_id])[0]
         if found == "unknown":
@@ -229,7 +210,7 @@ class JobStore:
             )
         return found
 
-    @_reaches_redis
+    @reaches_redis
     def get_many(self, job_ids: Sequence[str]) -> list[Job | str]:
         return self._read(job_ids)
 
@@ -270,7 +251,7 @@ class JobStore:
     def _sees(self, owner: bytes) -> bool:
         return self.owner.sees_all or owner.decode() == self.owner.id
 
-    @_reaches_redis
+    @reaches_redis
     def wait(self, job_id: str, timeout_s: float, give_up: Callable[[], bool] = never) -> Job:
         deadline = time.monotonic() + timeout_s
         job = self.get(job_id)
@@ -286,20 +267,20 @@ class JobStore:
                 job = self.get(job_id)
         return job
 
-    @_reaches_redis
+    @reaches_redis
     def cancel(self, job_id: str) -> Job:
         if not self.get(job_id).status.final:
             self._scripts.cancel(args=[job_id])
         return self.get(job_id)
 
-    @_reaches_redis
+    @reaches_redis
     def delete(self, job_id: str) -> None:
         status = self.get(job_id).status
         if not status.final:
             raise JobNotFinished(f"job {job_id} is {status.value}; cancel it first")
         self._scripts.delete(args=[job_id])
 
-    @_reaches_redis
+    @reaches_redis
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
         of = None if self.owner.sees_all else self.owner.id
         jobs: list[Job] = []
@@ -313,23 +294,23 @@ class JobStore:
             if len(jobs) == limit or following is None:
                 return JobPage(jobs=jobs, next=following)
 
-    @_reaches_redis
+    @reaches_redis
     def queue(self) -> QueueState:
         return listing.queue_state(self.redis, self.model, len(self.workers()))
 
-    @_reaches_redis
+    @reaches_redis
     def workers(self) -> list[WorkerState]:
         return listing.workers(self.redis, self.model)
 
-    @_reaches_redis
+    @reaches_redis
     def pause(self, priority: Priority) -> None:
-        self.redis.sadd(keys.paused(self.model), priority.value)
+        self._scripts.pause(args=[self._slug, priority.value])
 
-    @_reaches_redis
+    @reaches_redis
     def resume(self, priority: Priority) -> None:
         self._scripts.resume(args=[self._slug, priority.value])
 
-    @_reaches_redis
+    @reaches_redis
     def purge(self, priority: Priority) -> int:
         canceled, more = 0, 1
         while more:
@@ -341,6 +322,6 @@ class JobStore:
         """End the thread that waits on behalf of `wait`. The Redis client stays the caller's."""
         self._waiters.close()
 
-    @_reaches_redis
+    @reaches_redis
     def ping(self) -> None:
         self.redis.ping()

@@ -17,6 +17,7 @@ from typing import Any
 from typing_extensions import Self
 
 from distilq import keys
+from distilq.access import ApiKey
 from distilq.cluster import JobPage, QueueLevel, QueueState, WorkerState
 from distilq.errors import (
     Canceled,
@@ -44,6 +45,7 @@ from distilq.jobs import (
 )
 from distilq.jobs import Sequence as Text
 from distilq.owner import EVERYBODY, Owner
+from distilq.rates import WINDOW_S, Quota
 from distilq.store import GIVE_UP_S, never
 
 #: A worker as its heartbeat would describe it.
@@ -113,8 +115,7 @@ class MemoryStore:
         self.clock = clock or (lambda: datetime.now(timezone.utc))
         self.max_queued_jobs = max_queued_jobs
         self.max_queued_tokens = max_queued_tokens
-        #: Set it to make every method fail as if Redis were away.
-        self.down = False
+        self._down = threading.Event()
         #: Called with the id whenever somebody begins to wait: a place to play the worker.
         self.on_wait: Callable[[str], Any] = lambda job_id: None
         self.alive: list[WorkerState] = []
@@ -123,6 +124,15 @@ class MemoryStore:
         self.paused: set[Priority] = set()
         self._records: dict[str, _Record] = {}
         self._changed = threading.Condition(threading.RLock())
+
+    @property
+    def down(self) -> bool:
+        """Set it to make every method fail as if Redis were away, of every owner's view."""
+        return self._down.is_set()
+
+    @down.setter
+    def down(self, down: bool) -> None:
+        (self._down.set if down else self._down.clear)()
 
     # What the API calls
 
@@ -212,6 +222,7 @@ class MemoryStore:
             running=sum(r.job.status in ACTIVE for r in self._all()),
             priorities={priority: self._level(priority) for priority in keys.PRIORITIES},
             drain_jobs_per_s=0.0,
+            paused=[p for p in Priority if p in self.paused],
             eta_s=None,
             workers=len(self.alive),
         )
@@ -393,3 +404,33 @@ class MemoryStore:
 
 
 ACTIVE = frozenset({JobStatus.RUNNING, JobStatus.CANCELING})
+
+
+class MemoryRing:
+    """`access.Ring` in a dictionary; what has been spent does not come back."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, ApiKey] = {}
+        self.spent: dict[str, int] = {}
+        #: Set it to make every method fail as if Redis were away.
+        self.down = False
+
+    def create(self, key: ApiKey) -> str:
+        token = f"dq_{key.id}_secret"
+        self.keys[token] = key
+        return token
+
+    def verify(self, token: str) -> ApiKey | None:
+        if self.down:
+            raise StoreUnavailable("the fake is down")
+        return self.keys.get(token)
+
+    def spend(self, key: ApiKey, jobs: int) -> Quota | None:
+        limit = key.limits.rate_per_minute
+        if not limit:
+            return None
+        left = limit - self.spent.get(key.id, 0)
+        if jobs > left:
+            return Quota(False, limit, left, WINDOW_S, WINDOW_S)
+        self.spent[key.id] = limit - left + jobs
+        return Quota(True, limit, left - jobs, WINDOW_S)

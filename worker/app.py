@@ -9,8 +9,10 @@ import logging
 import secrets
 import sys
 import time
+import warnings
 
 from celery import Celery, signals
+from celery.exceptions import CPendingDeprecationWarning
 from redis.exceptions import RedisError
 
 from distilq import durability, keys, queue
@@ -34,6 +36,8 @@ RETRY_S = 1.0
 def create_worker(settings: Settings) -> Celery:
     """Celery with this project's transport and pool, and the one task, for one model."""
     transport.check_kombu()
+    # Celery announces the change of a default that is set below; six lines at every reconnection.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     worker = make_celery(settings)
     # Random per process start; host and pid come again, in containers above all.
     worker.distilq_worker_id = secrets.token_hex(8)
@@ -46,6 +50,8 @@ def create_worker(settings: Settings) -> Celery:
         worker_pool=f"{pool.__name__}:EnginePool",
         worker_concurrency=settings.max_rows,
         worker_prefetch_multiplier=1,
+        # Credit is Holdings' affair; Celery would lower it after a reconnection and raise it late.
+        worker_enable_prefetch_count_reduction=False,
         # A full disk or a failover makes Redis refuse to write; the worker waits until it accepts.
         broker_channel_error_retry=True,
         # After a lost connection the running jobs go on: their leases are still ours.

@@ -17,11 +17,15 @@ from distilq.errors import Canceled, DistilqError, GenerationFailed, TimedOut
 from distilq.jobs import JobRequest, Outcome
 
 from . import outcomes, tokens
-from .plan import plan
+from .plan import plan_next
 from .rows import ActiveJob, Draws, Model, Prompt, Row, Tokenizer
 from .scheduler import Scheduler
 
 log = logging.getLogger("distilq.engine")
+
+#: Seconds of a step in which prompts are tokenized, so that neither a burst of jobs nor one with
+#: many long inputs stalls the rows that run.
+PLANNING_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,12 @@ class Engine:
 
     def _admit(self) -> None:
         """Give places to waiting rows, one by one, as long as there are some for those in turn."""
+        planned_until = time.monotonic() + PLANNING_S
         while job := self._scheduler.next():
             if not job.planned:
                 self._plan(job)
+                if time.monotonic() > planned_until:
+                    return
                 continue
             row = self._scheduler.admit(job)
             if job.admitted_at is None:
@@ -156,9 +163,9 @@ class Engine:
                 self._start(row)
 
     def _plan(self, job: ActiveJob) -> None:
-        """Plan a job when its turn comes, so that a burst of arrivals does not stall a step."""
+        """Plan a job's next prompt when its turn comes."""
         try:
-            plan(job, self.tokenizer, self.model.info, self._scheduler.segments.capacity)
+            plan_next(job, self.tokenizer, self.model.info, self._scheduler.segments.capacity)
         except DistilqError as error:
             self._fail(job, error)
         except Exception as error:
@@ -218,6 +225,8 @@ class Engine:
         if job.ended:
             return
         try:
+            if number in draws.failed:
+                raise draws.failed[number]
             row.tokens.append(draws.tokens[number])
             job.tokens_done += 1
             if job.first_token_at is None:
@@ -234,7 +243,7 @@ class Engine:
 
     def _ends(self, row: Row) -> bool:
         """Whether a row's newest token is its last; notes why."""
-        if row.tokens[-1] == self.model.info.eos_token_id:
+        if row.tokens[-1] in self.model.info.eos_token_ids:
             row.finish_reason = "eos_token"
         elif row.parameters.stop and self._stops(row):
             row.finish_reason = "stop_sequence"

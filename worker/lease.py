@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable
 
 from redis.exceptions import RedisError
@@ -22,6 +23,10 @@ log = logging.getLogger("distilq.lease")
 TICK_S = 1.0
 
 
+#: Seconds after which a claim that did not come to the pool is handed back.
+IDLE_S = 10.0
+
+
 class Holdings:
     """Which jobs this worker holds. Safe to use from any thread."""
 
@@ -31,6 +36,8 @@ class Holdings:
         self._rows = max_rows + max(1, max_rows // 8)
         self._tokens = max_tokens + max_tokens // 8
         self._held: dict[str, Claim] = {}
+        #: Since when a claim is held that the pool has not taken over.
+        self._idle: dict[Claim, float] = {}
         self._lock = threading.Lock()
         self._waits_for_urgent = False
 
@@ -56,9 +63,21 @@ class Holdings:
             held, rows, tokens = len(self._held), self._free_rows(), self._free_tokens()
             urgent = self._urgent_rows()
         claimed = self.claims.take(rows, queues, held=held, tokens=tokens, urgent_rows=urgent)
+        now = time.monotonic()
         with self._lock:
             self._held.update((claim.id, claim) for claim in claimed)
+            self._idle.update((claim, now) for claim in claimed)
         return claimed
+
+    def note_taken_over(self, claim: Claim) -> None:
+        with self._lock:
+            self._idle.pop(claim, None)
+
+    def idle(self, for_s: float) -> list[Claim]:
+        """What has been held so long without anybody working on it."""
+        until = time.monotonic() - for_s
+        with self._lock:
+            return [claim for claim, since in self._idle.items() if since <= until]
 
     def get(self, job_id: str) -> Claim | None:
         return self._held.get(job_id)
@@ -80,6 +99,7 @@ class Holdings:
         """
         with self._lock:
             for claim in claims:
+                self._idle.pop(claim, None)
                 if self._held.get(claim.id) == claim:
                     del self._held[claim.id]
             tell = self._waits_for_urgent and self._free_rows() > 0 and self._free_tokens() > 0
@@ -151,15 +171,23 @@ class Keeper:
 
     def _keep(self) -> None:
         while not self._stopped.wait(TICK_S):
-            self._watchdog.look()
+            moving = self._watchdog.look()
             try:
-                self._renew()
+                self.hand_back_idle(IDLE_S)
+                if moving:
+                    self._renew()
                 self._claims.beat(self._state())
             except RedisError as error:
                 log.warning("leases not renewed: %s", error)
             except Exception:  # without this thread every lease of this worker would lapse
                 log.exception("leases not renewed")
         self._watchdog.rest()
+
+    def hand_back_idle(self, for_s: float) -> None:
+        """Queue again what Celery kept to itself: rate limited, or lost with its connection."""
+        for claim in self._holdings.idle(for_s):
+            log.warning("job %s never came to the engine; it is queued again", claim.id)
+            self._holdings.hand_back(claim)
 
     def _renew(self) -> None:
         done = self._progress()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ log = logging.getLogger("distilq.engine")
 #: Of a checkpoint, what is downloaded: never a pickle, never code.
 DOWNLOADED = ["*.json", "*.txt", "*.safetensors"]
 RANDOM_SEED = 20240229
+#: Masks that older checkpoints of GPT-2 hold beside their weights.
+IGNORED_WEIGHTS = re.compile(r"\.attn\.(masked_)?bias$")
 
 
 def load_engine(settings: Settings) -> Engine:
@@ -78,13 +82,33 @@ def _checkpoint(path: Path) -> Any:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it ships none
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # `_require_whole` says it
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            path, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        both: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
     except Exception as error:  # safetensors, torch and transformers each raise their own kinds
         reason = str(error).strip().split("\n")[0]
         raise ModelUnavailable(f"the model at {path} cannot be loaded: {reason}") from error
+    model, found = both
+    _require_whole(path, model, found)
+    return model
+
+
+def _require_whole(path: Path, model: Any, found: Mapping[str, Any]) -> None:
+    """transformers fills in what is missing at random and leaves out what it does not know."""
+    for kind, words in (("missing_keys", "lacks"), ("unexpected_keys", "has, beside its layers,")):
+        names = sorted(name for name in found[kind] if not IGNORED_WEIGHTS.search(name))
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise ModelUnavailable(f"the model at {path} {words} the weight {names[0]}{more}")
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise ModelUnavailable(f"the weight {name} of the model at {path} is not finite")
 
 
 def random_distilgpt2() -> Any:
@@ -116,7 +140,8 @@ def _build(
         vocab_size=read.shape.vocab_size,
         parameters=read.parameters,
         bundled=resolved.bundled,
-        eos_token_id=read.shape.eos_token_id,
+        eos_token_ids=read.shape.eos_token_ids,
+        bos_token_id=read.shape.bos_token_id,
         reproducible=precision.reproducible(concrete, device),
         note=resolved.note,
     )

@@ -72,7 +72,7 @@ class GPT2:
             layer.norm1, layer.norm2 = place_pair(layer.norm1), place_pair(layer.norm2)
         self._norm = place_pair(weights.norm)
         self._head = linear.pack(weights.head, None, info.precision, info.device)
-        self._sampler = Sampler(weights.shape.vocab_size, info.eos_token_id, info.device)
+        self._sampler = Sampler(weights.shape.vocab_size, info.eos_token_ids, info.device)
 
     def reserve(self, tokens: int) -> None:
         shape = self._shape

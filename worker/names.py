@@ -27,6 +27,9 @@ BUNDLED = Path(__file__).parent / "models" / "bundled"
 #: Seconds that the hub may take to answer before it counts as unreachable.
 HUB_PATIENCE_S = 5.0
 
+#: Exit status of a worker whose model cannot be served: EX_CONFIG of sysexits.h.
+NO_MODEL = 78
+
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _SIMULATED = re.compile(r"simulated:step_ms=(\d+(?:\.\d+)?)(?:,faults=(.+))?")
@@ -95,6 +98,9 @@ def check_directory(path: Path) -> None:
     if not os.access(path, os.R_OK | os.X_OK):
         raise ModelUnavailable(f"the model directory {path} cannot be read")
     names = {entry.name for entry in path.iterdir()}
+    for name in names:
+        if name.endswith((".json", ".safetensors", ".txt")) and not os.access(path / name, os.R_OK):
+            raise ModelUnavailable(f"{path / name} cannot be read")
     if "config.json" not in names:
         raise ModelUnavailable(f"{path} has no config.json")
     try:

@@ -120,8 +120,10 @@ def _metrics(job: ActiveJob, run: Run) -> Metrics:
     ran = run.ended_at - job.submitted_at
     first = job.first_token_at
     return Metrics(
-        run_ms=1000 * ran,
-        time_to_first_token_ms=None if first is None else 1000 * (first - job.submitted_at),
-        tokens_per_s=job.tokens_done / ran if job.tokens_done and ran > 0 else None,
-        batch_size=None if first is None else run.batch_size,
+        run_ms=round(1000 * ran, 3),
+        time_to_first_token_ms=None
+        if first is None
+        else round(1000 * (first - job.submitted_at), 3),
+        tokens_per_s=round(job.tokens_done / ran, 3) if job.tokens_done and ran > 0 else None,
+        batch_size=None if first is None or not run.batch_size else round(run.batch_size, 3),
     )

@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from distilq.errors import InvalidToken, JobTooLarge, PromptTooLong
+from distilq.errors import EmptyPrompt, InvalidToken, JobTooLarge, PromptTooLong
 from distilq.parameters import DEFAULT_NEW_TOKENS, Parameters
 
 from .rows import ActiveJob, ModelInfo, Prompt, Row, Tokenizer
 
+#: Entries that the log-probabilities of one job may have: 6 MB of its result, 100 MB while it runs.
+MOST_LOGPROBS = 100_000
 
-def plan(job: ActiveJob, tokenizer: Tokenizer, info: ModelInfo, capacity: int) -> None:
-    """Fill in the job's prompts and rows.
+
+def plan_next(job: ActiveJob, tokenizer: Tokenizer, info: ModelInfo, capacity: int) -> None:
+    """Fill in the job's next prompt and its rows; with the last one the job is `planned`.
 
     Raises:
-        InvalidToken, PromptTooLong, JobTooLarge: the job can never run.
+        InvalidToken, EmptyPrompt, PromptTooLong, JobTooLarge: the job can never run.
     """
     parameters = job.request.parameters
-    _check_tokens("logit_bias", map(int, parameters.logit_bias), info)
-    given_prompts: Sequence[str | tuple[int, ...]] = job.request.prompts
-    for index, given in enumerate(given_prompts):
-        prompt = _prompt(job, index, given, tokenizer, info)
-        if prompt.tokens > capacity:
-            raise JobTooLarge(
-                f"input {index} needs {prompt.tokens} tokens of cache with its new tokens, "
-                f"this worker has {capacity}",
-                tokens=prompt.tokens,
-                limit=capacity,
-                input=index,
-            )
-        for sequence in range(parameters.sequences_drawn):
-            prompt.waiting.append(Row(prompt, sequence, parameters, parameters.seed or 0))
-        job.prompts.append(prompt)
-        job.rows.extend(prompt.waiting)
-    job.planned = True
+    index = len(job.prompts)
+    if index == 0:
+        _check_tokens("logit_bias", map(int, parameters.logit_bias), info)
+    prompt = _prompt(job, index, job.request.prompts[index], tokenizer, info)
+    if prompt.tokens > capacity:
+        raise JobTooLarge(
+            f"input {index} needs {prompt.tokens} tokens of cache with its new tokens, "
+            f"this worker has {capacity}",
+            tokens=prompt.tokens,
+            limit=capacity,
+            input=index,
+        )
+    for sequence in range(parameters.sequences_drawn):
+        prompt.waiting.append(Row(prompt, sequence, parameters, parameters.seed or 0))
+    job.prompts.append(prompt)
+    job.rows.extend(prompt.waiting)
+    _check_logprobs(job)
+    job.planned = len(job.prompts) == len(job.request.prompts)
+
+
+def _check_logprobs(job: ActiveJob) -> None:
+    asked = job.request.parameters
+    entries = 0
+    for prompt in job.prompts:
+        if asked.prompt_logprobs is not None:
+            entries += asked.num_return_sequences * len(prompt.ids) * (1 + asked.prompt_logprobs)
+        if asked.logprobs is not None:
+            entries += asked.sequences_drawn * prompt.new_tokens * (1 + asked.logprobs)
+    if entries > MOST_LOGPROBS:
+        raise JobTooLarge(
+            f"the log-probabilities asked for are {entries} or more; at most {MOST_LOGPROBS} are"
+            " given per job: ask for fewer, or split the inputs",
+            logprobs=entries,
+            limit=MOST_LOGPROBS,
+        )
 
 
 def _prompt(
@@ -44,7 +65,8 @@ def _prompt(
     else:
         _check_tokens(f"input {index}", given, info)
         ids = list(given)
-    ids = ids or [info.eos_token_id]
+    if not ids:
+        ids = [_start(index, info)]
     parameters = job.request.parameters
     longest = _longest_prompt(parameters, info.n_positions)
     if len(ids) > longest:
@@ -55,6 +77,12 @@ def _prompt(
     if job.request.parameters.prompt_logprobs is not None:
         prompt.logprobs = []
     return prompt
+
+
+def _start(index: int, info: ModelInfo) -> int:
+    if info.bos_token_id is None:
+        raise EmptyPrompt(f"input {index} is empty", input=index)
+    return info.bos_token_id
 
 
 def _too_long(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery.concurrency.base import BasePool
+from celery.worker import state
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
@@ -29,6 +31,7 @@ from distilq.sweeper import Sweeper
 from .engine import Engine
 from .lease import Holdings, Keeper
 from .loading import load_engine
+from .names import NO_MODEL, ModelUnavailable
 from .state import WorkerFace
 from .watchdog import EXIT_STATUS, Watchdog
 
@@ -55,6 +58,15 @@ class Running:
         """Celery calls this beside `EnginePool.terminate_job`, which does the work."""
 
 
+def _loaded(settings: Settings) -> Engine:
+    try:
+        return load_engine(settings)
+    except ModelUnavailable as error:
+        # One line for whoever reads the log, and a status that says: do not try again.
+        print(f"distilq: {error.detail}", file=sys.stderr, flush=True)
+        os._exit(NO_MODEL)
+
+
 class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
     signal_safe = False
     body_can_be_buffer = True
@@ -64,7 +76,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         settings: Settings = self.app.distilq_settings
         options = self.app.conf.broker_transport_options
         self.holdings: Holdings = options["holdings"]
-        self.engine: Engine = load_engine(settings)
+        self.engine: Engine = _loaded(settings)
         self.face = WorkerFace(self.engine, settings, self.app.distilq_worker_id)
         self._running: dict[str, Running] = {}
         self._lock = threading.Lock()
@@ -105,18 +117,22 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         """Take over one delivered job. `target`, Celery's tracer, is never called."""
         job_id: str = args[1]
         claim = self.holdings.get(job_id)
-        if claim is None:
-            log.warning("job %s is not held by this worker; left alone", job_id)
+        now = time.monotonic()
+        accept_callback(job_id, now)
+        if claim is None:  # stopped between its claim and here; Celery must not keep it as active
+            callback((0, None, 0.0))
             return None
-        running = Running(claim, callback, time.monotonic())
+        running = Running(claim, callback, now)
         with self._lock:
             older = self._running.get(job_id)
             self._running[job_id] = running
-        accept_callback(job_id, running.started)
+        self.holdings.note_taken_over(claim)
         if older is None or older.claim != claim:
             self._submit(claim)
             if older is not None:  # lost and claimed again: what still runs of it ends unheard
                 self.engine.cancel(older.claim.key)
+        if self.holdings.get(job_id) != claim:  # stopped meanwhile, before the engine knew of it
+            self.engine.cancel(claim.key)
         return running
 
     def _submit(self, claim: Claim) -> None:
@@ -211,6 +227,10 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
 
     # Stopping
 
+    def flush(self) -> None:
+        """Celery has lost its connection, and with it the jobs that it had not passed on yet."""
+        self.keeper.hand_back_idle(0.0)
+
     def on_stop(self) -> None:
         """Finish what fits in the drain time and hand the rest back."""
         self._stop(self._drain_s)
@@ -222,6 +242,8 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
     def _stop(self, drain_s: float) -> None:
         deadline = time.monotonic() + drain_s
         while self.holdings.all() and time.monotonic() < deadline:
+            if state.should_terminate not in (None, False):
+                break  # SIGQUIT, or a second Ctrl-C: Celery stops the pool before it terminates it
             time.sleep(0.05)
         self._stopping.set()
         self._threads[0].join(timeout=JOIN_S)

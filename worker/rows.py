@@ -27,7 +27,10 @@ class ModelInfo:
     vocab_size: int
     parameters: int
     bundled: bool
-    eos_token_id: int = -1
+    #: Tokens that end a text; may be several, may be none.
+    eos_token_ids: frozenset[int] = frozenset()
+    #: What an empty prompt starts from.
+    bos_token_id: int | None = None
     #: Same seed, same text, whatever else runs in the batch.
     reproducible: bool = True
     note: str = ""
@@ -115,10 +118,10 @@ class Row:
 
     @property
     def may_end(self) -> bool:
-        """False while `min_new_tokens` or `min_length` forbid the end of text."""
-        new = len(self.tokens)
-        if new < (self.parameters.min_new_tokens or 0):
-            return False
+        """False while `min_new_tokens`, or else `min_length`, forbids the end of text."""
+        new, least = len(self.tokens), self.parameters.min_new_tokens
+        if least is not None:
+            return new >= least
         return len(self.prompt.ids) + new >= (self.parameters.min_length or 0)
 
     @property
@@ -183,6 +186,8 @@ class Draws:
 
     tokens: list[int]
     candidates: dict[int, Candidates] = field(default_factory=dict)
+    #: Rows whose token could not be drawn, and why.
+    failed: dict[int, Exception] = field(default_factory=dict)
 
 
 class Model(Protocol):

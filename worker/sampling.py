@@ -7,7 +7,7 @@ touches it, so a row's token does not depend on what its neighbours ask for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,9 +128,11 @@ class Batch:
 
 
 class Sampler:
-    def __init__(self, vocab_size: int, eos_token_id: int, device: str = "cpu") -> None:
+    def __init__(
+        self, vocab_size: int, eos_token_ids: Collection[int], device: str = "cpu"
+    ) -> None:
         self._vocab_size = vocab_size
-        self._eos = eos_token_id
+        self._ends = sorted(eos_token_ids)
         self._device = device
         self._batch = Batch([], vocab_size, device)
 
@@ -144,10 +146,14 @@ class Sampler:
             self._batch = Batch(rows, self._vocab_size, self._device)
         batch = self._batch
         raw = logits[batch.with_logprobs].log_softmax(-1) if batch.with_logprobs else None
+        failed: dict[int, Exception] = {}
         for number in batch.with_edits:
-            edit(logits[number], rows[number], self._eos)
+            try:
+                edit(logits[number], rows[number], self._ends)
+            except Exception as error:  # whatever it is, it is this row's and not its neighbours'
+                failed[number] = error
         tokens = self._draw(logits, batch)
-        draws = Draws(tokens.tolist())
+        draws = Draws(tokens.tolist(), failed=failed)
         if raw is not None:
             chosen = tokens[batch.with_logprobs]
             most = [rows[number].parameters.logprobs or 0 for number in batch.with_logprobs]
@@ -177,7 +183,7 @@ def candidates(logs: Tensor, chosen: Tensor, most: Sequence[int]) -> list[Candid
     ]
 
 
-def edit(scores: Tensor, row: Row, eos: int) -> None:
+def edit(scores: Tensor, row: Row, ends: Sequence[int]) -> None:
     """Apply to one row, in place, what changes single tokens' scores, in `transformers`' order."""
     asked = row.parameters
     if asked.logit_bias:
@@ -190,8 +196,8 @@ def edit(scores: Tensor, row: Row, eos: int) -> None:
     if asked.no_repeat_ngram_size:
         ids = row.prompt.ids + row.tokens
         scores[processors.banned_by_ngram(ids, asked.no_repeat_ngram_size)] = -torch.inf
-    if not row.may_end and eos >= 0:
-        scores[eos] = -torch.inf
+    if ends and not row.may_end:
+        scores[ends] = -torch.inf
     if row.tokens and (asked.presence_penalty or asked.frequency_penalty):
         counts = Counter(row.tokens).items()
         _add(scores, {t: -asked.presence_penalty - n * asked.frequency_penalty for t, n in counts})

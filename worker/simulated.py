@@ -37,7 +37,8 @@ class SimulatedModel:
             vocab_size=ByteTokenizer.END + 1,
             parameters=0,
             bundled=False,
-            eos_token_id=ByteTokenizer.END,
+            eos_token_ids=frozenset({ByteTokenizer.END}),
+            bos_token_id=ByteTokenizer.END,
             note=resolved.note,
         )
 

@@ -47,4 +47,5 @@ class WorkerFace:
             rows_per_step=round(stats.row_steps / stats.steps, 3) if stats.steps else 0.0,
             generated_tokens=stats.generated_tokens,
             prefill_tokens=stats.prefill_tokens,
+            paused=stats.paused,
         )

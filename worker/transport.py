@@ -68,9 +68,9 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
         )
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Celery refuses the job, or its consumer has gone since the claim: it goes back."""
         self._quick_ack(delivery_tag)
-        if requeue:  # claimed for a consumer that has gone since
-            self.channel.hand_back(delivery_tag)
+        self.channel.hand_back(delivery_tag)
 
     def restore_by_tag(self, tag: str, *args: Any, **kwargs: Any) -> None:
         self.channel.hand_back(tag)

@@ -41,15 +41,18 @@ class Watchdog:
         self._looked_at = time.monotonic()
         self._still_s = 0.0
 
-    def look(self) -> None:
+    def look(self) -> bool:
+        """Whether the engine has moved since the last look."""
         now, moved = time.monotonic(), self._moves()
         self._still_s += min(now - self._looked_at, MOST_PER_LOOK_S)
         self._looked_at = now
+        faulthandler.dump_traceback_later(HELD_S, exit=True, file=STDERR)
         if moved != self._last:
             self._last, self._still_s = moved, 0.0
+            return True
         if self._still_s >= FROZEN_S:
             self._die()
-        faulthandler.dump_traceback_later(HELD_S, exit=True, file=STDERR)
+        return False
 
     def rest(self) -> None:
         """Look no more."""

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .names import ModelUnavailable
@@ -24,7 +23,8 @@ class Shape:
     vocab_size: int
     epsilon: float
     activation: str
-    eos_token_id: int
+    eos_token_ids: frozenset[int]
+    bos_token_id: int | None
 
     @property
     def head_width(self) -> int:
@@ -56,14 +56,14 @@ class Weights:
     parameters: int
 
 
-def read(model: torch.nn.Module) -> Weights:
+def read(model: Any) -> Weights:
     """The weights of a `GPT2LMHeadModel`, in float32, attention scaled beforehand.
 
     Raises:
         ModelUnavailable: it uses something that this forward pass does not have.
     """
     config: Any = model.config
-    shape = _shape(config)
+    shape = _shape(config, model.generation_config)
     state = {name: value.detach().float() for name, value in model.state_dict().items()}
     scale = 1 / math.sqrt(shape.head_width) if config.scale_attn_weights else 1.0
     return Weights(
@@ -77,7 +77,7 @@ def read(model: torch.nn.Module) -> Weights:
     )
 
 
-def _shape(config: object) -> Shape:
+def _shape(config: object, generation: object) -> Shape:
     named = vars(config)
     for flag in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
         if named.get(flag):
@@ -85,7 +85,8 @@ def _shape(config: object) -> Shape:
     if named["activation_function"] not in ACTIVATIONS:
         activation = named["activation_function"]
         raise ModelUnavailable(f"the model's activation {activation} is not supported")
-    eos = named.get("eos_token_id")
+    ends = _token_ids("eos_token_id", named, vars(generation))
+    starts = _token_ids("bos_token_id", named, vars(generation))
     return Shape(
         layers=named["n_layer"],
         heads=named["n_head"],
@@ -94,8 +95,21 @@ def _shape(config: object) -> Shape:
         vocab_size=named["vocab_size"],
         epsilon=named["layer_norm_epsilon"],
         activation=named["activation_function"],
-        eos_token_id=-1 if eos is None else eos,
+        eos_token_ids=frozenset(ends),
+        bos_token_id=next(iter([*starts, *ends]), None),
     )
+
+
+def _token_ids(name: str, config: Mapping[str, Any], generation: Mapping[str, Any]) -> list[int]:
+    """One token, several or none; what generation_config.json says goes before config.json.
+
+    Ids outside the vocabulary are left out: GPT2Config's default is one, of any smaller vocabulary.
+    """
+    found = generation.get(name)
+    if found is None:
+        found = config.get(name)
+    ids = found if isinstance(found, list) else [found]
+    return [token for token in ids if token is not None and 0 <= token < config["vocab_size"]]
 
 
 def _layer(state: Mapping[str, Tensor], at: str, scale: float, shape: Shape) -> LayerWeights:

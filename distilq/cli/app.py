@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from distilq.cli.errors import CannotRun
+from distilq.cli.dead import dead
+from distilq.cli.errors import CannotRun, one_line_errors
+from distilq.cli.keys import keys
+from distilq.cli.options import settings_with
 from distilq.cli.table import settings_table
-from distilq.settings import Settings
 
 app = typer.Typer(
     help="Text generation with DistilGPT2 as durable jobs.",
@@ -22,6 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(keys, name="keys")
+app.add_typer(dead, name="dead")
 
 
 @app.command()
@@ -47,10 +47,10 @@ def up(
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page.")] = False,
 ) -> None:
     """Start everything on this machine: Redis, the API and the workers. Ctrl-C stops it."""
-    with _one_line_errors():
+    with one_line_errors():
         from distilq.cli.up import Listen, run
 
-        settings = _settings(
+        settings = settings_with(
             model=model,
             precision=precision,
             data_dir=data_dir,
@@ -63,35 +63,30 @@ def up(
 @app.command()
 def settings() -> None:
     """List every DISTILQ_* variable with its value, its default and what it is for."""
-    with _one_line_errors():
-        typer.echo(settings_table(_settings()))
+    with one_line_errors():
+        typer.echo(settings_table(settings_with()))
+
+
+@app.command()
+def acl(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Served from this Redis; may be given repeatedly.")
+    ] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Its database counts.")] = None,
+) -> None:
+    """Print Redis users for the API and the worker, as ACL SETUSER commands to run in redis-cli."""
+    with one_line_errors():
+        from distilq.acl import lines
+        from distilq.connection import database
+
+        settings = settings_with(redis_url=redis_url)
+        models = model or [settings.model]
+        if "auto" in models:  # the worker finds out at its start which one that is
+            raise CannotRun("name the model that the workers serve with --model")
+        typer.echo("\n".join(lines(models, database(settings.redis_url))))
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(metadata.version("distilq"))
-
-
-def _settings(**options: Any) -> Settings:
-    """The environment's settings, with the options that were given over them."""
-    try:
-        return Settings(**{name: value for name, value in options.items() if value is not None})
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        name = str(wrong["loc"][0])
-        option = f" (or --{name.replace('_', '-')})" if name in options else ""
-        said = f"DISTILQ_{name.upper()}{option}: {wrong['msg']}, not {wrong['input']!r}"
-        raise CannotRun(said) from None
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except CannotRun as error:
-        typer.echo(f"distilq: {error}", err=True)
-        sys.exit(1)
-    except ModuleNotFoundError as error:
-        typer.echo(f"distilq: {error.name} is missing: pip install 'distilq[all]'", err=True)
-        sys.exit(1)

@@ -17,6 +17,7 @@ from distilq.cli.ports import free_port
 from distilq.cli.redis_binary import ADVICE, MINIMUM, find_redis_server, version
 from distilq.cli.supervisor import Program
 from distilq.cli.table import without_password
+from distilq.connection import connect
 from distilq.durability import why_volatile
 
 #: Seconds in which a Redis whose `distilq up` was killed lets go of its directory.
@@ -109,7 +110,7 @@ def check_joined(url: str, allow_volatile: bool) -> None:
     """Refuse a Redis that is not there, is too old, or may lose jobs."""
     name = without_password(url)
     try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+        with connect(url) as client:
             info: dict[str, Any] = client.info()
     except ValueError as error:
         raise CannotRun(f"{name} is not the address of a Redis: {error}") from None

@@ -28,6 +28,8 @@ TICK_S = 0.1
 #: A program that ends by itself this soon has failed to start; three such in a row are the end.
 STARTED_AFTER_S = 60.0
 MAX_FAILED_STARTS = 3
+#: EX_CONFIG of sysexits.h: the program has said what is wrong, and it is not going to change.
+HOPELESS = 78
 BACKOFF_S, MAX_BACKOFF_S = 0.25, 10.0
 TIED = Path(__file__).with_name("tied.py")
 
@@ -76,13 +78,16 @@ class Child:
             pass_fds=program.pass_fds,
             start_new_session=True,  # a group of its own: Ctrl-C reaches `distilq up` alone
         )
-        threading.Thread(target=self._relay, args=(self.process,), daemon=True).start()
+        self._last_line = ""
+        self._reader = threading.Thread(target=self._relay, args=(self.process,), daemon=True)
+        self._reader.start()
 
     def _relay(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None  # noqa: S101 (it was asked for above)
         with process.stdout as lines:
             while line := lines.readline(65_536):
                 text = line.decode(errors="replace").rstrip()
+                self._last_line = text or self._last_line
                 if self.program.worth_showing(text):
                     self._console.say(text, self.program.name)
 
@@ -107,6 +112,9 @@ class Child:
         self._short_lives = self._short_lives + 1 if short else 0
         # A SIGKILL comes from outside and says nothing of whether it can start.
         failed = short and code != -signal.SIGKILL
+        if code == HOPELESS:
+            self._reader.join(timeout=1.0)
+            raise CannotRun(f"{self.program.name}: {self._last_line.removeprefix('distilq: ')}")
         self._failed_starts = self._failed_starts + 1 if failed else 0
         if self._failed_starts >= MAX_FAILED_STARTS:
             times = f"{MAX_FAILED_STARTS} times in a row"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from distilq.settings import Settings
 
@@ -13,9 +14,14 @@ def settings_table(settings: Settings) -> str:
     for name, field in Settings.model_fields.items():
         value = without_password(str(getattr(settings, name)))
         rows.append((f"DISTILQ_{name.upper()}", value, str(field.default), field.description or ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return columns(rows)
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> str:
+    """The rows below each other, all columns but the last padded to their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
         for row in rows
     )
 

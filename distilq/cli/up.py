@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import webbrowser
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from distilq.cli.console import Console
 from distilq.cli.errors import CannotRun
 from distilq.cli.ports import why_unusable
 from distilq.cli.preflight import ModelFound, check_model
+from distilq.cli.redis_address import written_address
 from distilq.cli.redis_server import OwnRedis, answers, check_joined
 from distilq.cli.supervisor import Interrupted, Supervisor
+from distilq.loopback import keys_required
 from distilq.settings import Settings
 
 #: Redis may have a long file to read; a worker imports torch and loads a model.
@@ -51,12 +54,13 @@ def run(settings: Settings, listen: Listen, workers: int) -> None:
     try:
         with Supervisor(console) as supervisor:
             own, model, settings = _prepare(supervisor, settings, listen)
-            _start(supervisor, settings, listen, workers, own)
-            console.say(banner(listen.url, model, settings, own.data_dir if own else None))
-            if listen.open_browser:
-                webbrowser.open(listen.url)
-            while True:
-                supervisor.tick()
+            with written_address(own.data_dir, own.url) if own else nullcontext():
+                _start(supervisor, settings, listen, workers, own)
+                console.say(banner(listen.url, model, settings, own.data_dir if own else None))
+                if listen.open_browser:
+                    webbrowser.open(listen.url)
+                while True:
+                    supervisor.tick()
     except Interrupted:
         console.say("distilq has stopped")
     finally:
@@ -80,7 +84,8 @@ def _prepare(
     supervisor.console.say(f"looking for the model ({settings.model}) …")
     model = check_model(supervisor, programs.environment(settings))
     # What `auto` has come to is settled here, once: API and workers must agree on it.
-    return own, model, settings.model_copy(update={"model": model.model})
+    auth = "on" if keys_required(settings.auth, [listen.host]) else "off"
+    return own, model, settings.model_copy(update={"model": model.model, "auth": auth})
 
 
 def _start(

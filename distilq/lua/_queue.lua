@@ -92,6 +92,11 @@ end
 -- and its neighbours must not end as poisoned with it.
 local SUSPECT_DEATHS = 2
 
+local function leave_quarantine(slug, worker)
+  local key = of_model(slug, 'quarantine')
+  if redis.call('GET', key) == worker then redis.call('DEL', key) end
+end
+
 -- Put a claimed job back in front; its record says whose it is and what it costs.
 local function requeue(slug, id, message)
   local key = RECORD .. id
@@ -106,19 +111,17 @@ local function requeue(slug, id, message)
   if tonumber(deaths or 0) < SUSPECT_DEATHS then
     push(slug, priority, owner, message, true)
   else
-    local quarantine = of_model(slug, 'quarantine')
-    if redis.call('GET', quarantine) == worker then redis.call('DEL', quarantine) end
+    leave_quarantine(slug, worker)
     redis.call('LPUSH', of_model(slug, 'suspects'), message)
     wake_one(slug, priority)
   end
 end
 
--- End a queued job whose start_within_s has passed and which never ran; 1 if it did.
+-- End a queued job whose start_within_s has passed; 1 if it did.
 local function expire(id, now)
-  local status, created, within, attempt, slug, priority, owner, cost = unpack(redis.call('HMGET',
-    RECORD .. id, 'status', 'created', 'start_within_ms', 'attempt', 'slug', 'priority', 'owner',
-    'cost'))
-  if status ~= 'queued' or not within or tonumber(attempt or 0) > 0 then return 0 end
+  local status, created, within, slug, priority, owner, cost = unpack(redis.call('HMGET',
+    RECORD .. id, 'status', 'created', 'start_within_ms', 'slug', 'priority', 'owner', 'cost'))
+  if status ~= 'queued' or not within then return 0 end
   if now <= created + within then return 0 end
   count(slug, priority, owner or '', cost, -1)
   finalize(id, 'queued', 'expired', now)

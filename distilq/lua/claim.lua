@@ -88,6 +88,7 @@ local function take(message, id)
   local fence = redis.call('HINCRBY', RECORD .. id, 'fence', 1)
   redis.call('HINCRBY', RECORD .. id, 'attempt', 1)
   redis.call('HSET', RECORD .. id, 'status', 'running', 'worker', worker, 'started', now)
+  redis.call('HDEL', RECORD .. id, 'start_within_ms') -- kept, whatever becomes of this attempt
   redis.call('ZADD', leases, now + lease_ms, id)
   move(id, r.owner, 'queued', 'running')
   note(id, fence, r)
@@ -215,7 +216,9 @@ end
 for _, level in ipairs(levels) do
   put_down(level)
   redis.call('HSET', counters, 'passed:' .. level.priority, level.passed)
-  if redis.call('EXISTS', level.ring) == 1 then wake_one(slug, level.priority) end
+  if redis.call('EXISTS', level.ring) == 1 and (#newer == 0 or #claimed > 0) then
+    wake_one(slug, level.priority)
+  end
 end
 for _, back in ipairs(newer) do -- last, so that nobody is woken for them alone
   local priority, owner, message = unpack(back)

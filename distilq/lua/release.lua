@@ -3,13 +3,6 @@
 -- Returns how many were still this worker's to hand back.
 local slug, now, released = ARGV[1], now_ms(), 0
 write_even_if_full()
-
--- While it ran, the sweep may have passed the time until which it had to be started.
-local function keep_deadline(id)
-  local created, within = unpack(redis.call('HMGET', RECORD .. id, 'created', 'start_within_ms'))
-  if within then redis.call('ZADD', of_model(slug, 'deadlines'), created + within, id) end
-end
-
 for i = 3, #ARGV, 2 do
   local id, fence = unpack(ARGV, i, i + 1)
   local key = RECORD .. id
@@ -19,7 +12,7 @@ for i = 3, #ARGV, 2 do
     if status == 'canceling' then
       finalize(id, status, 'canceled', now)
     else
-      if redis.call('HINCRBY', key, 'attempt', -1) == 0 then keep_deadline(id) end
+      redis.call('HINCRBY', key, 'attempt', -1)
       requeue(slug, id, ARGV[2])
     end
     released = released + 1

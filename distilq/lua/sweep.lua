@@ -13,6 +13,7 @@ redis.call('SET', lock, sweeper, 'PX', lock_ms)
 local now = now_ms()
 
 local function bury(id, key)
+  leave_quarantine(slug, redis.call('HGET', key, 'worker'))
   local history = '[' .. (redis.call('HGET', key, 'history') or '') .. ']'
   local error = problem:gsub('@history@', (history:gsub('%%', '%%%%')))
   redis.call('HSET', key, 'error', error)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from distilq.cli.ports import free_port
 from distilq.settings import Settings
-from tests.e2e.running import Running, clean_environment
+from tests.e2e.running import DOWN_S, Running, alive, clean_environment
 
 pytestmark = pytest.mark.timeout(400)  # see test_up.py
 
@@ -44,6 +48,29 @@ def test_make_knows_the_commands(block: str) -> None:
     assert what in said.stdout
     options = re.search(r'ARGS="(.*)"', block)
     assert not options or said.stdout.rstrip().endswith(options[1])
+
+
+def test_make_run_serves_until_ctrl_c(tmp_path: Path, redis_server_binary: Path) -> None:
+    port = free_port()
+    options = f"--port {port} --model bundled --data-dir {tmp_path / 'data'}"
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        make = subprocess.Popen(
+            ["make", "run", f"ARGS={options}"],  # noqa: S607 (the README's words)
+            cwd=ROOT,
+            env=clean_environment(tmp_path),
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        Running(make, f"http://127.0.0.1:{port}", log).wait_until_ready()
+    finally:
+        family = psutil.Process(make.pid).children(recursive=True)
+        os.killpg(make.pid, signal.SIGINT)  # as a terminal does it; make itself dies of it
+        make.wait(DOWN_S)
+    assert "distilq has stopped" in log.read_text()
+    assert alive(family) == []
 
 
 def test_the_curl_commands_work_one_after_the_other(service: Running, tmp_path: Path) -> None:

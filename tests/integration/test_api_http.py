@@ -20,6 +20,7 @@ import httpx
 import psutil
 import pytest
 
+from distilq.access import ApiKey, KeyRing
 from distilq.claims import Claims
 from distilq.cli.ports import free_port
 from distilq.jobs import Outcome, Sequence
@@ -35,7 +36,9 @@ JSON = {"Content-Type": "application/json"}
 
 
 @contextmanager
-def serving(redis_url: str) -> Iterator[tuple[int, psutil.Process]]:
+def serving(
+    redis_url: str, host: str = "127.0.0.1", **settings: str
+) -> Iterator[tuple[int, psutil.Process]]:
     """A gunicorn as in production: its port, and the process that serves.
 
     At the end it must stop by itself, and cleanly.
@@ -48,9 +51,10 @@ def serving(redis_url: str) -> Iterator[tuple[int, psutil.Process]]:
         "DISTILQ_MAX_BODY_BYTES": str(MOST_BYTES),
         "DISTILQ_API_THREADS": str(THREADS),
         "DISTILQ_MAX_SILENCE_S": "2",
+        **settings,
     }
     with subprocess.Popen(
-        [*command, "-b", f"127.0.0.1:{port}"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+        [*command, "-b", f"{host}:{port}"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
     ) as process:
         try:
             eventually(lambda: answers(port))
@@ -284,3 +288,45 @@ def test_a_stop_answers_those_who_wait(redis_url: str, redis_client: Any) -> Non
         assert submitted.result().status_code == 202
         assert submitted.result().json()["status"] == "queued"
         assert scored.result().json()["type"] == "urn:distilq:problem:not_finished_in_time"
+
+
+def test_where_others_reach_it_a_key_is_asked_for(redis_url: str, redis_client: Any) -> None:
+    with serving(redis_url, "0.0.0.0") as (port, _), client_of(port) as client:
+        assert client.get("/v1/info").status_code == 401
+        assert client.get("/livez").status_code == 200
+        token = KeyRing(redis_client).create(ApiKey(name="Anna"))
+        client.headers["Authorization"] = f"Bearer {token}"
+        path = client.post("/v1/jobs", json={"inputs": "a"}).headers["Location"]
+        assert client.get(path).json()["status"] == "queued"
+        assert client.post("/v1/queue:purge", json={}).status_code == 403
+        other = KeyRing(redis_client).create(ApiKey(name="Ben"))
+        assert client.get(path, headers={"Authorization": f"Bearer {other}"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "auth", "status"), [("0.0.0.0", "off", 200), ("127.0.0.1", "on", 401)]
+)
+def test_whether_a_key_is_asked_for_can_be_said(
+    redis_url: str, redis_client: Any, host: str, auth: str, status: int
+) -> None:
+    with serving(redis_url, host, DISTILQ_AUTH=auth) as (port, _), client_of(port) as client:
+        assert client.get("/v1/info").status_code == status
+
+
+def test_a_unix_socket_alone_asks_for_keys(
+    redis_url: str, redis_client: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "api.sock"
+    with serving(redis_url) as (_, process):
+        command = [*process.cmdline()[:-1], f"unix:{path}"]
+        with subprocess.Popen(
+            command, cwd=ROOT, env=process.environ(), stderr=subprocess.DEVNULL
+        ) as server:
+            try:
+                eventually(path.exists)
+                with httpx.Client(
+                    transport=httpx.HTTPTransport(uds=str(path)), base_url="http://api"
+                ) as client:
+                    assert client.get("/v1/info").status_code == 401
+            finally:
+                server.terminate()

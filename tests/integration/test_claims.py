@@ -241,6 +241,33 @@ def test_a_job_that_waited_too_long_expires_when_it_is_claimed_or_read(
     assert store.queue().queued == 0
 
 
+def test_a_job_that_was_started_in_time_never_expires_for_want_of_a_start(
+    store: JobStore, claims: Claims, sweeper: Sweeper, redis_client: Any
+) -> None:
+    handed_back, lost = (store.submit(request(start_within_s=60)) for _ in range(2))
+    first, second = claims.take(2)
+    claims.release([first])
+    lapse(redis_client, lost)
+    sweeper.sweep()
+    for job in (handed_back, lost):
+        redis_client.hset(keys.job(job.id), "created", 1000)
+        assert store.get(job.id).status is JobStatus.QUEUED
+    assert {claim.id for claim in claims.take(8)} == {handed_back.id, lost.id}
+    assert second.id == lost.id
+
+
+def test_a_batch_may_be_staged_twice(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = store._scripts.stage
+
+    def twice(**given: Any) -> None:
+        stage(**given)
+        stage(**given)
+
+    monkeypatch.setattr(store._scripts, "stage", twice)
+    ids = store.submit_many([request() for _ in range(450)])
+    assert store.queue().queued == len(set(ids)) == 450
+
+
 def test_the_text_is_gone_after_its_time_and_the_id_is_still_known(
     store: JobStore, claims: Claims, redis_client: Any
 ) -> None:

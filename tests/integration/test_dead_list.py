@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from distilq import keys
 from distilq.claims import Claims
+from distilq.cli.app import app
 from distilq.dead import DeadList
 from distilq.errors import NotOnDeadList, NotRequeueable
 from distilq.jobs import JobRequest, JobStatus, Priority
@@ -16,6 +20,7 @@ from distilq.owner import Owner
 from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import MAX_DEATHS, Sweeper
+from distilq.testing import FAKE_WORKER
 
 MODEL = "bundled"
 
@@ -36,7 +41,7 @@ def poison(store: JobStore, owner: Owner) -> str:
     """A job that has killed MAX_DEATHS workers."""
     job = store.owned_by(owner).submit(JobRequest(inputs="Ünter", priority=Priority.BULK))
     for number in range(MAX_DEATHS):
-        assert Claims(store.redis, MODEL, f"worker-{number}").take(8)
+        assert Claims(store.redis, MODEL, f"w{number}-{job.id}").take(8)
         store.redis.zadd(keys.leases(MODEL), {job.id: 1})
         store.redis.delete(keys.sweeper(MODEL))
         Sweeper(store.redis, MODEL).sweep()
@@ -50,7 +55,7 @@ def test_a_poisoned_job_is_there_with_its_history_and_runs_again_under_a_new_id(
     job_id = poison(store, anna)
     [entry] = dead.entries()
     assert (entry.id, entry.reason, entry.owner) == (job_id, "poisoned", "anna")
-    assert [death["worker"] for death in entry.history] == [f"worker-{n}" for n in range(5)]
+    assert [death["worker"] for death in entry.history] == [f"w{n}-{job_id}" for n in range(5)]
     assert job_id in entry.message
 
     again = dead.requeue(job_id)
@@ -90,3 +95,43 @@ def test_what_is_not_there_is_said(dead: DeadList) -> None:
     for call in (dead.get, dead.drop, dead.requeue):
         with pytest.raises(NotOnDeadList):
             call("0" * 32)
+
+
+def run(*arguments: str, redis_url: str, model: str | None = MODEL) -> Result:
+    env = {"DISTILQ_REDIS_URL": redis_url, "DISTILQ_MODEL": model}
+    return CliRunner().invoke(app, ["dead", *arguments], env=env)
+
+
+def test_the_command_line_lists_shows_requeues_and_drops(store: JobStore, redis_url: str) -> None:
+    first, second = poison(store, Owner("anna")), poison(store, Owner())
+    listed = run("list", redis_url=redis_url).stdout
+    assert [line.split()[0] for line in listed.splitlines()[1:]] == [second, first]
+    shown = json.loads(run("show", first, redis_url=redis_url).stdout)
+    assert (shown["reason"], len(shown["history"]), shown["owner"]) == ("poisoned", 5, "anna")
+    again = run("requeue", first, redis_url=redis_url).stdout.strip()
+    assert store.get(again).status is JobStatus.QUEUED
+    assert run("drop", second, redis_url=redis_url).exit_code == 0
+    assert len(run("list", redis_url=redis_url).stdout.splitlines()) == 1
+
+
+def test_the_command_line_asks_for_a_model_where_no_worker_names_it(
+    store: JobStore, redis_url: str
+) -> None:
+    said = run("list", redis_url=redis_url, model=None)
+    assert (said.exit_code, said.stderr) == (
+        1,
+        "distilq: no worker is alive: name the model with --model\n",
+    )
+    now = datetime.now(timezone.utc)
+    state = FAKE_WORKER.model_copy(update={"model": MODEL, "seen_at": now})
+    Claims(store.redis, MODEL, "w").beat(state)
+    assert run("list", redis_url=redis_url, model=None).exit_code == 0
+
+
+def test_the_command_line_says_what_is_not_there_in_one_line(
+    store: JobStore, redis_url: str
+) -> None:
+    for command in ("show", "requeue", "drop"):
+        said = run(command, "0" * 32, redis_url=redis_url)
+        assert (said.exit_code, said.stderr.count("\n")) == (1, 1)
+        assert "is not on the dead list" in said.stderr

@@ -54,8 +54,8 @@ def test_the_urgent_come_first_and_every_priority_has_its_eighth(
         store.submit_many(of_priority(level, 80))
     served = [claim.priority for claim in one_by_one(claims, 80)]
     assert served[:9] == ["interactive"] * 7 + ["bulk", "normal"]
-    for level in ("bulk", "normal"):
-        places = [-1, *(n for n, other in enumerate(served) if other == level), 80]
+    for name in ("bulk", "normal"):
+        places = [-1, *(n for n, other in enumerate(served) if other == name), 80]
         assert max(b - a for a, b in pairwise(places)) <= 9
     assert Counter(served)["interactive"] >= 60
 

@@ -138,6 +138,16 @@ def test_positions_follow_priority_then_order(store: Jobs) -> None:
     assert [store.get(job_id).queue.position for job_id in ids] == [4, 2, 3, 1]
 
 
+def test_the_queue_says_what_is_paused_most_urgent_first(store: Jobs) -> None:
+    assert store.queue().paused == []
+    for priority in (Priority.BULK, Priority.INTERACTIVE, Priority.BULK):
+        store.pause(priority)
+    assert store.queue().paused == [Priority.INTERACTIVE, Priority.BULK]
+    for priority in Priority:
+        store.resume(priority)
+    assert store.queue().paused == []
+
+
 def test_a_started_job_has_no_position_and_moves_those_behind_it(
     store: Jobs, worker: Worker
 ) -> None:

@@ -83,28 +83,12 @@ def test_an_unreadable_message_among_them_is_parked(
     assert [entry.reason for entry in DeadList(store).entries()] == ["unreadable", "unreadable"]
 
 
-def test_a_job_handed_back_unattempted_still_expires_with_no_worker_alive(
-    store: JobStore, claims: Claims, redis_client: Any
-) -> None:
-    job = store.submit(JobRequest(inputs="a", start_within_s=60))
-    [claim] = claims.take(8)
-    redis_client.zadd(keys.deadlines("bundled"), {job.id: 1})
-    sweeper = Sweeper(redis_client, "bundled")
-    sweeper.sweep()  # its deadline passes while it runs
-    claims.release([claim])
-    redis_client.hset(keys.job(job.id), mapping={"created": 1000, "start_within_ms": 1})
-    assert redis_client.zscore(keys.deadlines("bundled"), job.id) is not None
-    redis_client.zadd(keys.deadlines("bundled"), {job.id: 1})
-    sweeper.sweep()
-    assert redis_client.hget(keys.job(job.id), "status") == b"expired"
-
-
 def test_a_batch_that_takes_too_long_lapses_before_its_first_record_does(
     store: JobStore, redis_client: Any
 ) -> None:
     requests = [JobRequest(inputs="a").resolved() for _ in range(2)]
     staging = keys.staging("b" * 32)
-    store._stage(staging, [("1" * 32, requests[0])])
+    store._stage(staging, 0, [("1" * 32, requests[0])])
     redis_client.expire(staging, 5)
-    store._stage(staging, [("2" * 32, requests[1])])
+    store._stage(staging, 1, [("2" * 32, requests[1])])
     assert 0 < redis_client.ttl(staging) <= 5

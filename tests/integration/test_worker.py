@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kombu.pools
 import pytest
 
 from distilq import keys, queue
 from distilq.celery_app import make_celery
 from distilq.dead import DeadList
-from distilq.jobs import Job, JobRequest, JobStatus
+from distilq.jobs import TASK_NAME, Job, JobRequest, JobStatus
 from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import MAX_DEATHS, Sweeper
@@ -115,6 +116,43 @@ def test_a_job_that_arrives_joins_the_running_batch(
     assert short.metrics.batch_size > 1
 
 
+def test_an_interactive_job_does_not_wait_for_bulk_rows_that_fill_the_worker(
+    store: JobStore, start_worker: StartWorker
+) -> None:
+    start_worker(max_rows=4)
+    bulk = store.submit_many([tokens(1000, priority="bulk", timeout_s=600) for _ in range(8)])
+    until(lambda: sum(state.rows for state in store.workers()) == 4)
+    urgent = store.wait(store.submit(tokens(5, priority="interactive")).id, 30)
+    assert urgent.status is JobStatus.SUCCEEDED
+    assert all(not store.get(job_id).status.final for job_id in bulk)
+    until(lambda: sum(state.paused for state in store.workers()) > 0)
+    for job_id in bulk:
+        store.cancel(job_id)
+
+
+def test_nothing_stays_in_flight_after_a_hundred_lost_connections(
+    store: JobStore, start_worker: StartWorker, worker_settings: Settings, redis_client: Any
+) -> None:
+    start_worker()
+    ids: list[str] = []
+    for _ in range(100):
+        ids += store.submit_many([tokens(20) for _ in range(3)])
+        mine = redis_client.client_id()
+        for client in redis_client.client_list(_type="normal"):
+            if int(client["id"]) != mine:
+                redis_client.client_kill_filter(_id=client["id"])
+        time.sleep(0.05)
+    for job_id in ids:
+        assert store.wait(job_id, 60).status is JobStatus.SUCCEEDED
+    kombu.pools.reset()  # what this process had in it was killed too
+    with make_celery(worker_settings) as celery:
+        asked = celery.control.inspect(timeout=5, limit=1)
+        until(lambda: [*(asked.active() or {"": [0]}).values()] == [[]])
+        until(lambda: [*(asked.reserved() or {"": [0]}).values()] == [[]])
+    assert store.queue().running == store.queue().queued == 0
+    assert max(store.get(job_id).attempt for job_id in ids) == 1
+
+
 def test_a_running_job_stops_when_it_is_canceled_and_its_neighbour_goes_on(
     store: JobStore, start_worker: StartWorker
 ) -> None:
@@ -190,10 +228,27 @@ def test_a_job_whose_request_or_message_is_broken_ends_and_its_neighbours_succee
     assert store.wait(jobs[1].id, 50).status is JobStatus.SUCCEEDED  # with a whole message
 
 
+def test_what_celery_keeps_to_itself_is_handed_back_when_its_connection_is_lost(
+    store: JobStore, start_worker: StartWorker, worker_settings: Settings, redis_client: Any
+) -> None:
+    start_worker()
+    with make_celery(worker_settings) as celery:
+        until(lambda: bool(celery.control.ping(timeout=1, limit=1)))
+        celery.control.rate_limit(TASK_NAME, "1/h", reply=True, timeout=5, limit=1)
+        jobs = [store.submit(tokens(3)) for _ in range(5)]
+        until(lambda: store.queue().queued == 0)
+        celery.control.rate_limit(TASK_NAME, "0", reply=True, timeout=5, limit=1)
+        for client in redis_client.client_list():
+            if client["cmd"] == "brpop":
+                redis_client.client_kill(client["addr"])
+        for job in jobs:
+            assert store.wait(job.id, 40).status is JobStatus.SUCCEEDED
+
+
 def test_a_worker_told_to_stop_at_once_cancels_nothing(
     store: JobStore, start_worker: StartWorker
 ) -> None:
-    process = start_worker(drain_s=0)
+    process = start_worker(drain_s=300)
     jobs = [store.submit(tokens(1000)) for _ in range(3)]
     for job in jobs:
         wait_for_state(store, job, JobStatus.RUNNING)
@@ -272,7 +327,8 @@ def test_a_full_worker_still_answers_celery(
     ids = store.submit_many([tokens(1000) for _ in range(9)])
     until(lambda: store.queue().running > 2)
     with make_celery(worker_settings) as celery:
-        assert len(celery.control.ping(timeout=5)) == 1
+        until(lambda: bool(celery.control.ping(timeout=1, limit=1)))
+        assert store.queue().queued > 0
     for job_id in ids:
         store.cancel(job_id)
 

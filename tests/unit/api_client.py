@@ -9,9 +9,9 @@ from jsonschema import Draft202012Validator
 from werkzeug.test import TestResponse
 
 from api.app import create_app
-from api.openapi import document
+from api.openapi import RESPONSE_HEADERS, document
 from distilq.settings import Settings
-from distilq.testing import MemoryStore
+from distilq.testing import MemoryRing, MemoryStore
 
 CARD_REQUEST = {
     "inputs": {"input_string": ["My name is John and I am", "Once upon a time,"]},
@@ -19,8 +19,9 @@ CARD_REQUEST = {
 }
 
 
-def make_client(store: MemoryStore, **settings: Any) -> FlaskClient:
-    app = create_app(Settings(**settings), store)
+def make_client(store: MemoryStore, ring: MemoryRing | None = None, **settings: Any) -> FlaskClient:
+    """A client of an API for the keys of `ring`; without one keys are off."""
+    app = create_app(Settings(auth="on" if ring else "off", **settings), store, ring)
     app.test_client_class = CheckedClient
     return app.test_client()
 
@@ -41,7 +42,7 @@ def check(response: TestResponse) -> None:
         return
     described = operation["responses"].get(str(response.status_code))
     assert described is not None, f"{response.status} is not in the document: {response.text}"
-    for header in ("Location", "Retry-After", "Preference-Applied", "ETag", "X-Job-Id"):
+    for header in (*RESPONSE_HEADERS.keys() - {"Vary"},):
         assert header not in response.headers or header in described["headers"], header
     if response.request.method != "HEAD" and "content" in described:
         _check_body(response, described["content"])

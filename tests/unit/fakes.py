@@ -24,7 +24,8 @@ class CountingModel:
             vocab_size=END + 1,
             parameters=0,
             bundled=False,
-            eos_token_id=END,
+            eos_token_ids=frozenset({END}),
+            bos_token_id=END,
         )
         self.draw: Callable[[Row], int] = lambda row: (row.last_token + 1) % END
         self.batches: list[list[Row]] = []

@@ -126,9 +126,20 @@ def test_json_that_is_no_object_is_422(client: FlaskClient, body: str) -> None:
     ]
 
 
-def test_of_two_equal_keys_the_last_counts(client: FlaskClient) -> None:
-    response = post(client, '{"inputs": "a", "priority": "bulk", "priority": "interactive"}')
-    assert response.get_json()["queue"]["priority"] == "interactive"
+@pytest.mark.parametrize(
+    ("body", "column"),
+    [
+        ('{"inputs": "a", "priority": "bulk", "priority": "interactive"}', 48),
+        ('{"inputs": "a", "metadata": {"a": "1", "a": "1"}}', 44),
+    ],
+)
+def test_two_equal_keys_are_400_with_their_place(
+    client: FlaskClient, body: str, column: int
+) -> None:
+    response = post(client, body)
+    problem = response.get_json()
+    assert (response.status_code, problem["column"]) == (400, column)
+    assert "duplicate key" in problem["detail"]
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])

@@ -69,3 +69,18 @@ def test_a_fallback_model_is_said_loudly() -> None:
 def test_the_banner_hides_the_password_of_redis() -> None:
     said = banner("http://h:1", FOUND, Settings(redis_url="redis://:secret@h/0"), None)
     assert "redis://:***@h/0" in said
+
+
+def test_the_banner_says_how_to_get_a_key_where_one_is_needed(tmp_path: Path) -> None:
+    folder = tmp_path / "a b"
+    said = banner("http://h:1", FOUND, Settings(auth="on"), folder)
+    assert f"required; make one: distilq keys create NAME --data-dir '{folder}'" in said
+    assert "-H 'Authorization: Bearer KEY'" in said
+    joined = banner("http://h:1", FOUND, Settings(auth="on"), None)
+    assert "distilq keys create NAME --redis-url URL" in joined
+
+
+def test_the_banner_says_when_no_key_is_needed() -> None:
+    said = banner("http://h:1", FOUND, Settings(auth="off"), None)
+    assert "keys       not required" in said
+    assert "Authorization" not in said

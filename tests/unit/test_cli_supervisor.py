@@ -80,6 +80,13 @@ def test_a_program_that_cannot_start_ends_it_all(supervisor: Supervisor) -> None
         tick_until(supervisor, lambda: False)
 
 
+def test_a_program_that_says_it_is_hopeless_is_not_started_again(supervisor: Supervisor) -> None:
+    words = "print('distilq: the model is broken', flush=True); raise SystemExit(78)"
+    supervisor.start(python(words, name="worker-1"))
+    with pytest.raises(CannotRun, match=r"^worker-1: the model is broken$"):
+        tick_until(supervisor, lambda: False)
+
+
 def test_what_does_not_exist_is_said_by_name(supervisor: Supervisor) -> None:
     supervisor.start(Program("a", ["no-such-program"], dict(os.environ), 1.0))
     tick_until(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distilq import jobs, keys, parameters
+from distilq import access, jobs, keys, parameters
 from distilq.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +48,9 @@ def test_the_limits_are_the_defaults_of_their_settings() -> None:
         ("rows per job", jobs.MAX_ROWS),
         ("`max_new_tokens`", parameters.MAX_NEW_TOKENS),
         ("an expired job's id is known", keys.TOMBSTONE_S),
+        ("seconds that a revoked key", access.CACHED_S),
     ],
 )
-def test_the_limits_are_the_constants_of_the_code(words: str, limit: int) -> None:
+def test_the_limits_are_the_constants_of_the_code(words: str, limit: float) -> None:
     [value] = [value for what, value, _ in LIMITS if what.startswith(words)]
     assert limit in numbers(value)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from distilq.jobs import JobRequest, Outcome
 from distilq.parameters import Parameters
 from tests.unit.fakes import END, CountingModel
 from worker.engine import Engine
-from worker.rows import Row
+from worker.rows import Draws, Row
 from worker.tokens import ByteTokenizer
 
 
@@ -295,6 +296,64 @@ def test_the_time_that_a_job_waits_for_room_is_not_time_that_it_runs(
         clock[0] += 1
         done.update(server.step())
     assert done["second"].error is None
+
+
+def test_long_inputs_are_tokenized_over_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("worker.engine.time.monotonic", lambda: clock[0])
+
+    class Slow(ByteTokenizer):
+        def encode(self, text: str) -> list[int]:
+            clock[0] += 1
+            return super().encode(text)
+
+    model = CountingModel()
+    server = Engine(model, Slow(), max_rows=64, max_batch_tokens=65_536, prefill_budget=512)
+    server.submit("first", ask("a", max_new_tokens=20))
+    server.step()
+    server.submit("many", ask(("a",) * 5))
+    before = len(model.batches)
+    steps = 0
+    while "many" not in (done := dict(server.step())):
+        steps += 1
+    assert texts(done["many"]) == [["bcd"]] * 5
+    assert len(model.batches) - before > 5  # the first went on meanwhile, in every step
+
+
+def test_a_job_cannot_ask_for_more_log_probabilities_than_a_result_may_have() -> None:
+    assert texts(answer(ask("x" * 500, prompt_logprobs=3, max_new_tokens=3)))
+    many = ask(("x" * 900,) * 6, prompt_logprobs=20)
+    kind, error = problem(answer(many, max_rows=8, max_batch_tokens=65_536))
+    assert (kind, error["limit"]) == ("job_too_large", 100_000)
+
+
+def test_an_empty_prompt_needs_a_token_to_start_from() -> None:
+    model = CountingModel()
+    model.info = replace(model.info, bos_token_id=None, eos_token_ids=frozenset())
+    done = run(engine(model), empty=ask(""), other=ask("a"))
+    assert problem(done["empty"])[0] == "empty_prompt"
+    assert texts(done["other"]) == [["bcd"]]
+
+
+def test_any_of_several_end_tokens_ends_a_text() -> None:
+    model = CountingModel()
+    model.info = replace(model.info, eos_token_ids=frozenset({ord("c"), END}))
+    outcome = run(engine(model), key=ask("a", max_new_tokens=9))["key"]
+    assert texts(outcome) == [["b"]]
+    assert outcome.result is not None
+    assert outcome.result[0][0].finish_reason == "eos_token"
+
+
+def test_a_row_whose_token_cannot_be_drawn_fails_its_own_job_only() -> None:
+    class Failing(CountingModel):
+        def sample(self, logits: None, rows: Sequence[Row]) -> Draws:
+            draws = super().sample(logits, rows)
+            draws.failed = {n: IndexError("no") for n, r in enumerate(rows) if r.seed == 13}
+            return draws
+
+    done = run(engine(Failing()), bad=ask("a", seed=13), good=ask("a"))
+    assert problem(done["bad"])[0] == "generation_failed"
+    assert texts(done["good"]) == [["bcd"]]
 
 
 class Unlucky(ByteTokenizer):

@@ -125,6 +125,11 @@ def test_the_compose_file_sets_only_settings_that_there_are() -> None:
         assert set(compose()["services"][name]["environment"]) <= known
 
 
+def test_the_compose_files_api_asks_for_keys_unless_told_otherwise_by_name() -> None:
+    assert "-b 0.0.0.0:" in compose()["services"]["api"]["command"]
+    assert compose()["services"]["api"]["environment"]["DISTILQ_AUTH"] == "${DISTILQ_AUTH:-auto}"
+
+
 def test_the_compose_files_redis_keeps_what_it_is_given() -> None:
     command = compose()["services"]["redis"]["command"]
     assert "--appendonly yes" in command
@@ -135,6 +140,8 @@ def test_the_compose_files_redis_keeps_what_it_is_given() -> None:
     "target", ["run", "test", "install", "dev", "format", "lint", "types", "floors", "clean"]
 )
 def test_the_makefile_has_its_targets(target: str) -> None:
+    rules = re.findall(r"^([a-z0-9 ]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert target in " ".join(rules).split()
     command = ["make", "-n", target]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from tests.unit.rows import make_row
 from worker import linear, weights
@@ -209,6 +209,25 @@ def test_the_sampled_token_comes_from_the_last_position() -> None:
     prefill(model, rows)
     expected = expected_logits(source, rows).argmax(-1).tolist()
     assert model.sample(model.decode(rows), rows).tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "generation", "ends", "start"),
+    [
+        ({"eos_token_id": 5, "bos_token_id": 4}, {}, {5}, 4),
+        ({"eos_token_id": [5, 6]}, {}, {5, 6}, 5),
+        ({"eos_token_id": 5}, {"eos_token_id": [7, 8]}, {7, 8}, 7),
+        ({"eos_token_id": 10**6}, {}, set(), None),  # GPT2Config's default, of a small vocabulary
+        ({"eos_token_id": None}, {}, set(), None),
+    ],
+)
+def test_end_tokens_are_those_that_transformers_stops_at(
+    config: dict[str, Any], generation: dict[str, Any], ends: set[int], start: int | None
+) -> None:
+    model = checkpoint(**({"bos_token_id": None} | config))
+    model.generation_config = GenerationConfig(**generation)  # type: ignore[no-untyped-call]  # it ships none
+    shape = weights.read(model).shape
+    assert (set(shape.eos_token_ids), shape.bos_token_id) == (ends, start)
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,12 @@ from worker.names import BUNDLED
 TIE = 1e-4
 NEW_TOKENS = 16
 
-pytestmark = pytest.mark.skipif(
-    not (BUNDLED / "model.safetensors").exists(), reason="the bundled model is not in this checkout"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (BUNDLED / "model.safetensors").exists(), reason="the bundled model is not here"
+    ),
+    pytest.mark.timeout(600),  # two threads on cores that others use too wait for each other
+]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +100,7 @@ def test_greedy_texts_of_a_full_batch_equal_those_of_transformers(
     done = run(engine, requests, arrivals=random.Random(2))
     for number, prompt in enumerate(prompts):
         tokens = ids_of(done[str(number)])
-        assert len(tokens) == NEW_TOKENS or tokens[-1] == engine.model.info.eos_token_id
+        assert len(tokens) == NEW_TOKENS or tokens[-1] in engine.model.info.eos_token_ids
         assert_greedy(reference, prompt, tokens)
 
 

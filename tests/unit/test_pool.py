@@ -23,10 +23,13 @@ class FakeClaims:
 
     def __init__(self) -> None:
         self.asked_to_empty = False
+        self.to_take: list[Claim] = []
+        self.released: list[Claim] = []
         self.finished: list[tuple[Claim, Outcome]] = []
 
     def take(self, rows: int, queues: Any = None, **_: Any) -> list[Claim]:
-        return []
+        taken, self.to_take = self.to_take, []
+        return taken
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], _: Mapping[str, str]) -> None:
         self.finished += done
@@ -39,7 +42,8 @@ class FakeClaims:
 
     def beat(self, state: Any) -> None: ...
 
-    def release(self, claims: Any) -> None: ...
+    def release(self, claims: Any) -> None:
+        self.released += claims
 
     def leave(self) -> None: ...
 
@@ -74,6 +78,22 @@ def deliver(pool: EnginePool, claim: Claim) -> None:
     pool.on_apply(
         None, ("task", claim.id), callback=lambda _: None, accept_callback=lambda *_: None
     )
+
+
+def test_a_job_that_is_no_longer_held_is_given_back_to_celery(pool: EnginePool) -> None:
+    told: list[object] = []
+    pool.on_apply(None, ("task", "x"), callback=told.append, accept_callback=lambda *_: None)
+    assert told == [(0, None, 0.0)]
+    assert pool._running == {}
+
+
+def test_a_claim_that_never_comes_is_handed_back(pool: EnginePool, claims: FakeClaims) -> None:
+    claim = a_claim(1)
+    claims.to_take = [claim]
+    assert pool.holdings.take() == [claim]
+    pool.flush()
+    assert claims.released == [claim]
+    assert pool.holdings.all() == []
 
 
 def test_a_job_lost_and_claimed_again_is_not_taken_for_canceled(

@@ -12,7 +12,7 @@ from distilq.jobs import JobRequest, Priority
 from distilq.parameters import Parameters
 from tests.unit.fakes import CountingModel
 from worker.lines import CLASSES, TURN
-from worker.plan import plan
+from worker.plan import plan_next
 from worker.rows import ActiveJob, Row
 from worker.scheduler import MOST_PAUSES, Scheduler
 from worker.tokens import ByteTokenizer
@@ -27,7 +27,8 @@ def job(
     asked = Parameters(max_new_tokens=new, num_return_sequences=rows, seed=1)
     request = JobRequest(inputs=("x" * prompt,) * inputs, parameters=asked, priority=priority)
     found = ActiveJob("key", request, submitted_at=0.0)
-    plan(found, ByteTokenizer(), INFO, capacity=1 << 20)
+    while not found.planned:
+        plan_next(found, ByteTokenizer(), INFO, capacity=1 << 20)
     return found
 
 

@@ -41,7 +41,7 @@ def filtered(logits: Tensor, **asked: Any) -> Tensor:
 
 def edited(logits: Tensor, row: Row) -> Tensor:
     scores = logits.clone()
-    sampling.edit(scores[0], row, END)
+    sampling.edit(scores[0], row, [END])
     return scores
 
 
@@ -200,7 +200,7 @@ def test_tokens_are_drawn_with_their_exact_probabilities(asked: dict[str, Any]) 
     draws = 20_000
     logits = random_logits(1, seed=12, vocabulary=40) / 3
     expected = filtered(logits, **asked)[0].double().softmax(-1) * draws
-    sampler = Sampler(40, END)
+    sampler = Sampler(40, [END])
     row_count = 500
     rows = [make_row([1], sequence=n, **asked) for n in range(row_count)]
     counts: Counter[int] = Counter()
@@ -223,7 +223,7 @@ def test_greedy_takes_the_likeliest_token_whatever_the_filters() -> None:
     logits = random_logits(4, seed=13)
     expected = logits.argmax(-1).tolist()
     rows = [make_row([1], do_sample=False, top_p=0.1, temperature=0.1) for _ in range(4)]
-    assert Sampler(VOCABULARY, END).sample(logits, rows).tokens == expected
+    assert Sampler(VOCABULARY, [END]).sample(logits, rows).tokens == expected
 
 
 def test_a_row_draws_the_same_token_beside_any_neighbours() -> None:
@@ -243,9 +243,9 @@ def test_a_row_draws_the_same_token_beside_any_neighbours() -> None:
     rows = [make_row([1, 2], [n], seed=n, **draw.choice(choices)) for n in range(90)]
     logits = random_logits(90, seed=15, vocabulary=5000)
     alone = [
-        Sampler(5000, END).sample(logits[n : n + 1].clone(), rows[n : n + 1]) for n in range(90)
+        Sampler(5000, [END]).sample(logits[n : n + 1].clone(), rows[n : n + 1]) for n in range(90)
     ]
-    together = Sampler(5000, END).sample(logits.clone(), rows)
+    together = Sampler(5000, [END]).sample(logits.clone(), rows)
     assert together.tokens == [each.tokens[0] for each in alone]
     for number, found in together.candidates.items():
         assert found == alone[number].candidates[0]
@@ -258,7 +258,7 @@ def test_log_probabilities_come_from_the_logits_before_any_processing() -> None:
         make_row([1], logprobs=2, temperature=0.1, logit_bias={"9": 100.0}),
         make_row([1], best_of=2),
     ]
-    draws = Sampler(VOCABULARY, END).sample(logits, rows)
+    draws = Sampler(VOCABULARY, [END]).sample(logits, rows)
     assert draws.tokens[0] == 9
     first = draws.candidates[0]
     assert first.logprob == pytest.approx(logs[0, 9].item(), abs=1e-4)
@@ -266,6 +266,22 @@ def test_log_probabilities_come_from_the_logits_before_any_processing() -> None:
     assert [token for token, _ in first.top] == best.indices.tolist()
     assert [value for _, value in first.top] == pytest.approx(best.values.tolist(), abs=1e-4)
     assert draws.candidates[1].logprob == pytest.approx(logs[1, draws.tokens[1]].item(), abs=1e-4)
+
+
+def test_a_row_that_cannot_be_edited_is_named_and_the_others_are_drawn() -> None:
+    logits = torch.randn(2, VOCABULARY)
+    rows = [make_row([1], logit_bias={"999999": 1.0}), make_row([1], do_sample=False)]
+    draws = Sampler(VOCABULARY, [END]).sample(logits, rows)
+    assert list(draws.failed) == [0]
+    assert draws.tokens[1] == int(logits[1].argmax())
+
+
+def test_all_end_tokens_are_forbidden_until_the_least_length() -> None:
+    row = make_row([1], min_length=9, do_sample=False)
+    logits = torch.zeros(1, VOCABULARY)
+    logits[0, [3, 7, END]] = 9.0
+    logits[0, 5] = 1.0
+    assert Sampler(VOCABULARY, [3, 7, END]).sample(logits, [row]).tokens == [5]
 
 
 def test_extreme_parameters_still_draw_a_token() -> None:
@@ -278,10 +294,12 @@ def test_extreme_parameters_still_draw_a_token() -> None:
     ]
     for asked in extremes:
         [token] = (
-            Sampler(VOCABULARY, END).sample(logits.clone(), [make_row([best], **asked)]).tokens
+            Sampler(VOCABULARY, [END]).sample(logits.clone(), [make_row([best], **asked)]).tokens
         )
         assert 0 <= token < VOCABULARY
     [token] = (
-        Sampler(VOCABULARY, END).sample(logits.clone(), [make_row([1], temperature=1e-300)]).tokens
+        Sampler(VOCABULARY, [END])
+        .sample(logits.clone(), [make_row([1], temperature=1e-300)])
+        .tokens
     )
     assert token == best

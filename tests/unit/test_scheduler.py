@@ -6,7 +6,7 @@ import random
 from distilq.jobs import JobRequest
 from distilq.parameters import Parameters
 from tests.unit.fakes import CountingModel
-from worker.plan import plan
+from worker.plan import plan_next
 from worker.prefill import CHUNK
 from worker.rows import ActiveJob, Row, Segment
 from worker.scheduler import Scheduler
@@ -20,7 +20,8 @@ def job(key: str, prompt: int = 4, new: int = 8, rows: int = 1, inputs: int = 1)
     asked = Parameters(max_new_tokens=new, num_return_sequences=rows, seed=1)
     request = JobRequest(inputs=("x" * prompt,) * inputs, parameters=asked)
     found = ActiveJob(key, request, submitted_at=0.0)
-    plan(found, ByteTokenizer(), INFO, capacity=1 << 20)
+    while not found.planned:
+        plan_next(found, ByteTokenizer(), INFO, capacity=1 << 20)
     return found
 
 

@@ -90,8 +90,8 @@ def test_the_same_documents_are_held_out_every_time(corpus: Path) -> None:
 
 def test_typographic_marks_become_ascii(tmp_path: Path) -> None:
     path = tmp_path / "book.txt"
-    path.write_text("\ufeff\u201cIt\u2019s late\u201d \u2014 he said\u2026", encoding="utf-8")
-    assert train.read_documents(path, 0) == (['"It\'s late" -- he said...'], [])
+    path.write_text("\r\n\ufeff\u201cIt\u2019s late\u201d \u2014 he said\u2026", encoding="utf-8")
+    assert train.read_documents(path, 0) == (['\n"It\'s late" -- he said...'], [])
 
 
 def test_the_training_loss_is_the_mean_over_all_predicted_tokens() -> None:

@@ -21,7 +21,8 @@ def test_an_engine_that_moves_is_left_alone(clock: list[float]) -> None:
     for _ in range(100):
         clock[0] += 1
         moves[0] += 1
-        dog.look()
+        assert dog.look()
+        assert not dog.look()
     assert deaths == []
 
 

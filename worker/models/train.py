@@ -48,7 +48,7 @@ def read_documents(corpus: Path, held_out: int) -> tuple[list[str], list[str]]:
     """Read a text file, compressed by xz or not; the same documents are held out in every run."""
     raw = corpus.read_bytes()
     text = (lzma.decompress(raw) if corpus.suffix == ".xz" else raw).decode()
-    documents = text.translate(TO_ASCII).split(END)
+    documents = text.replace("\r\n", "\n").translate(TO_ASCII).split(END)
     chosen = set(np.random.default_rng(0).choice(len(documents), held_out, replace=False).tolist())
     training = [text for number, text in enumerate(documents) if number not in chosen]
     return training, [documents[number] for number in sorted(chosen)]
@@ -226,7 +226,7 @@ def train(
     short, long = (batches(training, n, options.batch_tokens // n, rng) for n in lengths)
     optimise = optimiser(model)
     started = saved = time.monotonic()
-    step, seen, progress = 0, 0, 0.0
+    step, seen, progress = 0, 0, options.begin
     recent: deque[float] = deque(maxlen=50)
     while progress < 1:
         rows, positions = next(long if progress > 1 - options.long_share else short)
@@ -235,7 +235,8 @@ def train(
         optimise(rate_at(progress))
         recent.append(loss.item())
         step, seen, now = step + 1, seen + positions.numel(), time.monotonic()
-        progress = step / options.steps if options.steps else (now - started) / 60 / options.minutes
+        used = step / options.steps if options.steps else (now - started) / 60 / options.minutes
+        progress = options.begin + (1 - options.begin) * used
         if step % 50 == 0 or progress >= 1:
             mean = sum(recent) / len(recent)
             log.info(
@@ -257,6 +258,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--vocabulary", type=int, default=8192)
     add("--held-out", type=int, default=6, help="whole documents never trained on")
     add("--minutes", type=float, default=60.0, help="the learning rate falls with the time used")
+    add("--begin", type=float, default=0.0, help="go on in this share of the rate's schedule")
     add("--steps", type=int, help="end after so many steps instead")
     add("--checkpoint-minutes", type=float, default=5.0)
     add("--batch-tokens", type=int, default=4096)

@@ -80,8 +80,9 @@ def _kill_api(fleet: Fleet, rng: random.Random) -> None:
 
 
 def _cut_clients(fleet: Fleet, rng: random.Random) -> None:
-    for kind in ("normal", "pubsub"):
-        fleet.client().execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+    with fleet.client() as redis:
+        for kind in ("normal", "pubsub"):
+            redis.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
 
 
 def _kill_redis(fleet: Fleet, rng: random.Random) -> None:
@@ -91,7 +92,8 @@ def _kill_redis(fleet: Fleet, rng: random.Random) -> None:
     what it acknowledged in the last second or two: documented, and no promise of ours. Therefore
     `always` from a moment before.
     """
-    fleet.client().config_set("appendfsync", "always")
+    with fleet.client() as redis:
+        redis.config_set("appendfsync", "always")
     time.sleep(rng.uniform(0.05, 0.3))
     fleet.redis.kill(down_s=rng.uniform(0.2, 4))
 
@@ -101,9 +103,10 @@ def _stop_redis(fleet: Fleet, rng: random.Random) -> None:
 
 
 def _fill_redis(fleet: Fleet, rng: random.Random) -> None:
-    fleet.client().config_set("maxmemory", 1)
-    time.sleep(rng.uniform(2, 6))
-    fleet.client().config_set("maxmemory", 0)
+    with fleet.client() as redis:
+        redis.config_set("maxmemory", 1)
+        time.sleep(rng.uniform(2, 6))
+        redis.config_set("maxmemory", 0)
 
 
 def _drop(fleet: Fleet, rng: random.Random) -> None:

@@ -108,7 +108,8 @@ def _see(fleet: Fleet, ledger: Ledger, ids: Sequence[str]) -> None:
     try:
         for start in range(0, len(ids), 1000):
             part = ids[start : start + 1000]
-            found = fleet.client().mget([f"celery-task-meta-{job_id}" for job_id in part])
+            with fleet.client() as redis:
+                found = redis.mget([f"celery-task-meta-{job_id}" for job_id in part])
             for job_id, raw in zip(part, found, strict=True):
                 if raw is not None:
                     ledger.see(_as_job(job_id, json.loads(raw)))
@@ -124,7 +125,8 @@ def _as_job(job_id: str, meta: Json) -> Json:
 def _settle(fleet: Fleet, ledger: Ledger) -> None:
     for fault in fleet.faults.iterdir():
         fault.unlink(missing_ok=True)
-    fleet.client().config_set("maxmemory", 0)
+    with fleet.client() as redis:
+        redis.config_set("maxmemory", 0)
     begun = last = time.monotonic()
     before = -1
     while (left := len(ledger.unfinished())) and time.monotonic() - begun < LONGEST_S:

@@ -137,7 +137,20 @@ def test_the_compose_files_redis_keeps_what_it_is_given() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["run", "test", "install", "dev", "format", "lint", "types", "floors", "clean"]
+    "target",
+    [
+        "run",
+        "test",
+        "install",
+        "dev",
+        "format",
+        "lint",
+        "types",
+        "floors",
+        "audit",
+        "chaos",
+        "clean",
+    ],
 )
 def test_the_makefile_has_its_targets(target: str) -> None:
     rules = re.findall(r"^([a-z0-9 ]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run redis test install dev format lint types floors unit integration e2e chaos bench clean
+.PHONY: run redis test install dev format lint types floors audit unit integration e2e chaos bench clean
 
 run: redis $(VENV)/run.stamp
 	@exec $(BIN)/distilq up $(ARGS)
@@ -48,6 +48,7 @@ format: dev
 lint: dev
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/bandit -q -c pyproject.toml -r distilq api worker
 
 types: dev
 	@$(BIN)/mypy
@@ -55,8 +56,16 @@ types: dev
 floors: dev
 	@$(BIN)/lint-imports
 
-unit integration e2e chaos: dev
+# Known holes in what is installed; it needs the network, and never fails.
+audit: dev
+	@$(BIN)/pip-audit --local || true
+
+unit integration e2e: dev
 	@$(PYTEST) tests/$@
+
+# A long run of tests/chaos; ARGS="--minutes 12 --seed 7", --help says more.
+chaos: dev
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: dev
 	@$(BIN)/python -m benchmarks.engine $(ARGS)

@@ -21,6 +21,8 @@ Json = dict[str, Any]
 
 REF = "#/components/schemas/{model}"
 
+LIMITS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
+
 #: How a key is shown. Each operation names it, or nothing beside it: keys may be off.
 KEY = {
     "type": "http",
@@ -162,5 +164,19 @@ def _schemas() -> Json:
     )
     models = [(model, mode) for group, mode in modes for model in group if model is not None]
     models.sort(key=lambda pair: pair[0].__name__)
-    schemas: Json = models_json_schema(models, ref_template=REF)[1]["$defs"]
+    schemas: Json = _with_limits(models_json_schema(models, ref_template=REF)[1]["$defs"])
     return schemas
+
+
+def _with_limits(schema: Any) -> Any:
+    """The same with every limit under JSON Schema's name: pydantic 2.14 leaves those of a nullable
+    field that has a validator of its own under the names of its arguments, which mean nothing."""
+    if isinstance(schema, list):
+        return [_with_limits(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    number = schema.get("type") in ("integer", "number")
+    return {
+        LIMITS.get(name, name) if number else name: _with_limits(value)
+        for name, value in schema.items()
+    }

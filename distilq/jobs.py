@@ -14,12 +14,14 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Discriminator,
     Field,
     StringConstraints,
     Tag,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 from typing_extensions import Self
 
 from distilq.parameters import Integer, Parameters, Wire, conflict
@@ -149,11 +151,20 @@ class ScoreRequest(Wire):
         return prompt + self.rows * self.parameters.new_tokens_at_most
 
 
+def _boolean(value: Any) -> Any:
+    """A literal is compared by value, and 0 equals False."""
+    if not isinstance(value, bool):
+        raise PydanticKnownError("bool_type")
+    return value
+
+
 class JobRequest(ScoreRequest):
     """The body of POST /v1/jobs."""
 
     priority: Priority = Priority.NORMAL
-    stream: Literal[False] = Field(False, description="streaming is not offered yet")
+    stream: Annotated[Literal[False], BeforeValidator(_boolean)] = Field(
+        False, description="streaming is not offered yet"
+    )
     timeout_s: float = Field(60.0, gt=0, le=3_600, description="seconds the job may run")
     start_within_s: float | None = Field(
         None, gt=0, le=604_800, description="seconds the job may be queued before it expires"

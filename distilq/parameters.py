@@ -93,7 +93,10 @@ class Parameters(Wire):
         None, ge=0, le=20, description="the same for the prompt"
     )
     logit_bias: dict[TokenKey, Bias] = Field(
-        default_factory=dict, max_length=1024, description="token id to a bias in -100..100"
+        default_factory=dict,
+        max_length=1024,
+        description="token id to a bias in -100..100",
+        json_schema_extra={"additionalProperties": False},  # pydantic says it of no pattern
     )
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="OpenAI's; over new tokens")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="OpenAI's; over new tokens")

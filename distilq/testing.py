@@ -207,9 +207,10 @@ class MemoryStore:
 
     def purge(self, priority: Priority) -> int:
         self.ping()
-        found = [job.id for job, _ in self._queued() if job.queue.priority is priority]
-        for job_id in found:
-            self._end(job_id, JobStatus.CANCELED, error=Canceled().problem())
+        with self._changed:
+            found = [r for job, r in self._queued() if job.queue.priority is priority]
+            for record in found:  # not by `_end`: what waits too long would expire first
+                self._close(record, JobStatus.CANCELED, error=Canceled().problem())
         return len(found)
 
     def queue(self) -> QueueState:

@@ -19,7 +19,8 @@ from distilq.settings import Settings
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The quick ones first, so that what is broken is known soon."""
-    items.sort(key=lambda item: ("integration" in item.path.parts) + 2 * ("e2e" in item.path.parts))
+    kinds = ("integration", "e2e", "chaos")
+    items.sort(key=lambda item: [kind in item.path.parts for kind in reversed(kinds)])
 
 
 @pytest.fixture(autouse=True, scope="session")

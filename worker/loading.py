@@ -84,7 +84,7 @@ def _checkpoint(path: Path) -> Any:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it ships none
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # `_require_whole` says it
     try:
-        both: Any = AutoModelForCausalLM.from_pretrained(
+        both: Any = AutoModelForCausalLM.from_pretrained(  # a folder; `_fetched` pins # nosec B615
             path,
             use_safetensors=True,
             trust_remote_code=False,

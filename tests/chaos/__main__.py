@@ -18,7 +18,7 @@ from tests.chaos.run import Plan, Report, run
 from tests.chaos.schedule import Step, weighted
 
 #: Seconds between two faults on the mean.
-EVERY_S = 5.0
+EVERY_S = 4.0
 
 
 def main() -> int:

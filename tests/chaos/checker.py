@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -9,9 +13,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from distilq import keys
-from distilq.celery_app import make_celery
-from distilq.settings import Settings
 from tests.chaos.ledger import FINAL, Ledger
+from tests.chaos.processes import ROOT
 
 
 @dataclass
@@ -78,16 +81,24 @@ def leftovers(redis: Any, model: str) -> list[str]:
 def _held_by_celery(redis: Any, model: str) -> list[str]:
     """Requests that a worker's Celery still takes for active or reserved."""
     port = redis.get_connection_kwargs()["port"]
-    settings = Settings(redis_url=f"redis://127.0.0.1:{port}/0", model=model)
-    with make_celery(settings) as celery:
-        inspect = celery.control.inspect(timeout=5)
-        answers = {"active": inspect.active() or {}, "reserved": inspect.reserved() or {}}
-    return [
-        f"{len(requests)} {kind} in Celery of {worker}"
-        for kind, found in answers.items()
-        for worker, requests in found.items()
-        if requests
-    ]
+    env = {"DISTILQ_REDIS_URL": f"redis://127.0.0.1:{port}/0", "DISTILQ_MODEL": model}
+    found = []
+    for kind in ("active", "reserved"):
+        # A process of its own: kombu leaves its sockets to the collector.
+        command = [sys.executable, "-m", "celery", "-A", "distilq.celery_app", "inspect", kind]
+        said = subprocess.run(
+            [*command, "--json", "--timeout", "5"],
+            env=os.environ | env,
+            cwd=ROOT,
+            capture_output=True,
+            check=False,  # 69 if no worker answers in time: it is asked again
+        )
+        if said.returncode != 0:
+            found.append(f"no worker says what is {kind}: {said.stderr.decode()[-300:]}")
+            continue
+        answers = json.loads(said.stdout)
+        found += [f"{len(held)} {kind} in Celery of {w}" for w, held in answers.items() if held]
+    return found
 
 
 def until_nothing_is_left(found: Callable[[], Sequence[str]], timeout_s: float) -> list[str]:

@@ -18,6 +18,10 @@ from tests.chaos.processes import Program
 BELOW_LEASE, BEYOND_LEASE = (2.0, 8.0), (17.0, 22.0)
 
 
+#: Seconds that a worker gets to stop: to drain, and twice that for a Redis that is away.
+STOP_S = 40.0
+
+
 @dataclass(frozen=True)
 class Fault:
     """`breaks` workers at most lose what they hold, so that it is executed once more."""
@@ -38,7 +42,14 @@ def _kill_worker(fleet: Fleet, rng: random.Random) -> None:
 
 
 def _restart_worker(fleet: Fleet, rng: random.Random) -> None:
-    _one_worker(fleet, rng).send(signal.SIGTERM)
+    """By SIGTERM, and SIGKILL after STOP_S, as supervisors do."""
+    program = _one_worker(fleet, rng)
+    before, end = program.starts, time.monotonic() + STOP_S
+    program.send(signal.SIGTERM)
+    while program.starts == before and time.monotonic() < end:
+        time.sleep(0.1)
+    if program.starts == before:
+        program.kill()
 
 
 def _pause(program: Program, seconds: float) -> None:
@@ -69,8 +80,9 @@ def _kill_api(fleet: Fleet, rng: random.Random) -> None:
 
 
 def _cut_clients(fleet: Fleet, rng: random.Random) -> None:
-    for kind in ("normal", "pubsub"):
-        fleet.client().execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+    with fleet.client() as redis:
+        for kind in ("normal", "pubsub"):
+            redis.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
 
 
 def _kill_redis(fleet: Fleet, rng: random.Random) -> None:
@@ -80,7 +92,8 @@ def _kill_redis(fleet: Fleet, rng: random.Random) -> None:
     what it acknowledged in the last second or two: documented, and no promise of ours. Therefore
     `always` from a moment before.
     """
-    fleet.client().config_set("appendfsync", "always")
+    with fleet.client() as redis:
+        redis.config_set("appendfsync", "always")
     time.sleep(rng.uniform(0.05, 0.3))
     fleet.redis.kill(down_s=rng.uniform(0.2, 4))
 
@@ -90,9 +103,10 @@ def _stop_redis(fleet: Fleet, rng: random.Random) -> None:
 
 
 def _fill_redis(fleet: Fleet, rng: random.Random) -> None:
-    fleet.client().config_set("maxmemory", 1)
-    time.sleep(rng.uniform(2, 6))
-    fleet.client().config_set("maxmemory", 0)
+    with fleet.client() as redis:
+        redis.config_set("maxmemory", 1)
+        time.sleep(rng.uniform(2, 6))
+        redis.config_set("maxmemory", 0)
 
 
 def _drop(fleet: Fleet, rng: random.Random) -> None:

@@ -56,9 +56,12 @@ class Fleet:
         port = self.proxy.port if number % 2 else self.redis_port
         return f"redis://127.0.0.1:{port}/0"
 
-    def client(self) -> Any:
+    @contextmanager
+    def client(self) -> Iterator[Any]:
         """A client of the harness' own, past the proxy."""
-        return redis.Redis(port=self.redis_port, socket_timeout=30)
+        with redis.Redis(port=self.redis_port, socket_timeout=30) as client:
+            yield client
+            client.connection_pool.disconnect()
 
     def add_worker(self, number: int, command: list[str], env: dict[str, str]) -> None:
         log = self.folder / f"worker-{number}.log"

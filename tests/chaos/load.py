@@ -74,6 +74,8 @@ class Client:
             self._wait_for_one()
             self.look(self._mine[:200])
             stopped.wait(0.05)
+
+    def close(self) -> None:
         self._http.close()
 
     def submit(self, stopped: threading.Event) -> int:

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,8 @@ def _disturbed(plan: Plan, fleet: Fleet, ledger: Ledger, chaos: Chaos) -> None:
         clients[0].accept([Asked(crash, crashes=True)], threading.Event())
     with load.load(clients, plan.rate):
         chaos.run()
+    for client in clients:
+        client.close()
 
 
 def _settle(fleet: Fleet, ledger: Ledger) -> None:
@@ -98,22 +100,26 @@ def _settle(fleet: Fleet, ledger: Ledger) -> None:
     for fault in fleet.faults.iterdir():
         fault.unlink(missing_ok=True)
     _until(lambda: _mended(fleet), READY_S)
-    looker = load.Client(fleet.api_urls, ledger, random.Random(0), load.draw_simulated)
-    end = time.monotonic() + DRAINED_S
-    while (left := ledger.unfinished()) and time.monotonic() < end:
-        looker.look(left[:500])
-        time.sleep(0.5)
+    with closing(_looker(fleet.api_urls, ledger)) as looker:
+        end = time.monotonic() + DRAINED_S
+        while (left := ledger.unfinished()) and time.monotonic() < end:
+            looker.look(left[:500])
+            time.sleep(0.5)
     for url in fleet.api_urls:
-        only = load.Client([url], ledger, random.Random(0), load.draw_simulated)
-        ids = list(ledger.asked)
-        for start in range(0, len(ids), 500):
-            only.look(ids[start : start + 500])
+        with closing(_looker([url], ledger)) as looker:
+            ids = list(ledger.asked)
+            for start in range(0, len(ids), 500):
+                looker.look(ids[start : start + 500])
+
+
+def _looker(urls: list[str], ledger: Ledger) -> load.Client:
+    return load.Client(urls, ledger, random.Random(0), load.draw_simulated)
 
 
 def _mended(fleet: Fleet) -> bool:
-    with suppress(RedisError):
-        fleet.client().config_set("maxmemory", 0)
-        fleet.client().config_set("appendfsync", "everysec")
+    with suppress(RedisError), fleet.client() as redis:
+        redis.config_set("maxmemory", 0)
+        redis.config_set("appendfsync", "everysec")
         return True
     return False
 
@@ -121,11 +127,9 @@ def _mended(fleet: Fleet) -> bool:
 def _judged(fleet: Fleet, ledger: Ledger, model: str, chaos: Chaos, plan: Plan) -> checker.Verdict:
     with fleet.client() as redis:
         left = checker.until_nothing_is_left(lambda: checker.leftovers(redis, model), DRAINED_S)
-        left += [
-            f"{end.name} ended with {end.status}"
-            for end in fleet.supervisor.ends
-            if end.name != "redis" and end.status not in ENDS
-        ]
+        for end in fleet.supervisor.ends:
+            if end.name != "redis" and end.status not in ENDS:
+                ledger.wrong(f"{end.name} ended with {end.status}")
         verdict = checker.judge(ledger, left, checker.totals(redis))
     most = HELD * chaos.workers_broken + 5 * plan.crashing_jobs * HELD
     if verdict.extra_executions > most:

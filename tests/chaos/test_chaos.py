@@ -15,8 +15,6 @@ FAULTS_S = 45
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # kombu leaves its sockets to the collector
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as above
 def test_whatever_dies_every_accepted_job_gets_one_final_state(
     redis_server_binary: Path, tmp_path: Path
 ) -> None:

@@ -195,6 +195,12 @@ def test_no_number_is_infinite(client: FlaskClient, number: str) -> None:
             "streaming is not offered yet",
         ),
         (
+            {"inputs": "a", "stream": 0},  # a literal is compared by value
+            "#/stream",
+            "wrong_type",
+            "must be true or false",
+        ),
+        (
             {"inputs": "a", "webhook": "u"},
             "#/webhook",
             "not_offered",

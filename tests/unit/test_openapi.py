@@ -91,3 +91,11 @@ def test_queries_are_described_with_their_bounds() -> None:
     limit = next(p for p in parameters if p["name"] == "limit")
     assert limit["in"] == "query"
     assert (limit["schema"]["minimum"], limit["schema"]["maximum"]) == (1, 200)
+
+
+def test_limits_bear_their_names_in_json_schema() -> None:
+    parameters = document()["components"]["schemas"]["Parameters"]["properties"]
+    best_of = parameters["best_of"]["anyOf"][0]
+    assert (best_of["minimum"], best_of["maximum"]) == (1, 64)
+    assert parameters["seed"]["anyOf"][0]["exclusiveMaximum"] == 2**64
+    assert parameters["logit_bias"]["additionalProperties"] is False

@@ -278,9 +278,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     training, held_out = read_documents(options.corpus, options.held_out)
     if options.init:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(options.init)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(options.init)  # a folder # nosec B615
         tokenizer.model_max_length = POSITIONS
-        model = GPT2LMHeadModel.from_pretrained(options.init, dtype=torch.float32)
+        model = GPT2LMHeadModel.from_pretrained(  # as above # nosec B615
+            options.init, dtype=torch.float32
+        )
     else:
         tokenizer = train_tokenizer(training, options.vocabulary)
         model = new_model(options.width, tokenizer)

@@ -20,10 +20,10 @@ COMMON_COMMANDS = (
     *("ping", "info", "time", "evalsha", "script|load", "multi", "exec"),
     *("get", "mget", "set", "del", "exists", "expire", "pexpireat", "publish"),
     *("hget", "hmget", "hgetall", "hset", "hdel", "hincrby"),
-    *("lpush", "rpush", "llen", "rpop"),
+    *("lpush", "rpush", "llen", "rpop", "lrange", "lrem"),
     *("zadd", "zrem", "zscore", "zrange", "zrangebyscore", "smembers"),
 )
-API_COMMANDS = ("lrange", "persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe")
+API_COMMANDS = ("persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe")
 WORKER_COMMANDS = ("script|exists", "brpop", "blpop", "incr", "sismember", "zremrangebyscore")
 #: Celery's events and remote control.
 CELERY_COMMANDS = ("sadd", "srem", "psubscribe", "punsubscribe")

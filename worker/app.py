@@ -36,8 +36,6 @@ RETRY_S = 1.0
 def create_worker(settings: Settings) -> Celery:
     """Celery with this project's transport and pool, and the one task, for one model."""
     transport.check_kombu()
-    # Celery announces the change of a default that is set below; six lines at every reconnection.
-    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     worker = make_celery(settings)
     # Random per process start; host and pid come again, in containers above all.
     worker.distilq_worker_id = secrets.token_hex(8)
@@ -67,9 +65,15 @@ def create_worker(settings: Settings) -> Celery:
         ],
     }
     worker.task(name=TASK_NAME, ignore_result=False)(generate)
+    signals.worker_ready.connect(hush_celery, weak=False)
     if not settings.allow_volatile:
         signals.worker_init.connect(lambda **_: refuse_volatile(redis), weak=False)
     return worker
+
+
+def hush_celery(**_: object) -> None:
+    """Celery announces the change of a default, which is set above: six lines per reconnection."""
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 
 
 def refuse_volatile(redis: RedisClient) -> None:

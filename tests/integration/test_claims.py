@@ -18,21 +18,6 @@ from distilq.store import JobStore
 from distilq.sweeper import MAX_DEATHS, Sweeper
 
 
-@pytest.fixture
-def store(redis_client: Any, settings: Callable[..., Settings]) -> JobStore:
-    return JobStore(redis_client, settings())
-
-
-@pytest.fixture
-def claims(redis_client: Any) -> Claims:
-    return Claims(redis_client, "bundled", "w1")
-
-
-@pytest.fixture
-def sweeper(redis_client: Any) -> Sweeper:
-    return Sweeper(redis_client, "bundled")
-
-
 def request(text: str = "a", **fields: Any) -> JobRequest:
     return JobRequest.model_validate_json(json.dumps({"inputs": text, **fields}))
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -17,19 +15,11 @@ from distilq.dead import DeadList
 from distilq.errors import NotOnDeadList, NotRequeueable
 from distilq.jobs import JobRequest, JobStatus, Priority
 from distilq.owner import Owner
-from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import MAX_DEATHS, Sweeper
 from distilq.testing import FAKE_WORKER
 
 MODEL = "bundled"
-
-
-@pytest.fixture
-def store(redis_client: Any, settings: Callable[..., Settings]) -> Iterator[JobStore]:
-    store = JobStore(redis_client, settings(model=MODEL))
-    yield store
-    store.close()
 
 
 @pytest.fixture

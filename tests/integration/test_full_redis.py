@@ -12,29 +12,11 @@ from distilq import keys
 from distilq.claims import Claims
 from distilq.errors import GenerationFailed, StoreFull
 from distilq.jobs import JobRequest, JobStatus, Outcome
-from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import Sweeper
 from distilq.testing import FAKE_WORKER
 
 FAILED = Outcome(error=GenerationFailed().problem())
-
-
-@pytest.fixture
-def store(redis_client: Any, settings: Callable[..., Settings]) -> Iterator[JobStore]:
-    store = JobStore(redis_client, settings())
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def claims(redis_client: Any) -> Claims:
-    return Claims(redis_client, "bundled", "w1")
-
-
-@pytest.fixture
-def sweeper(redis_client: Any) -> Sweeper:
-    return Sweeper(redis_client, "bundled")
 
 
 @pytest.fixture

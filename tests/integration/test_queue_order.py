@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -15,23 +14,10 @@ from distilq.claims import Claim, Claims
 from distilq.errors import JobNotFound, OwnerFull
 from distilq.jobs import JobRequest, JobStatus, Priority
 from distilq.owner import Owner
-from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import Sweeper
 
 ANNA, BEN = Owner("anna"), Owner("ben")
-
-
-@pytest.fixture
-def store(redis_client: Any, settings: Callable[..., Settings]) -> Iterator[JobStore]:
-    store = JobStore(redis_client, settings())
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def claims(redis_client: Any) -> Claims:
-    return Claims(redis_client, "bundled", "w1")
 
 
 def ask(tokens: int = 10, **fields: Any) -> JobRequest:

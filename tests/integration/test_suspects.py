@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from distilq import keys
 from distilq.claims import Claims
 from distilq.dead import DeadList
 from distilq.jobs import JobRequest, JobStatus, Priority
-from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import Sweeper
-
-
-@pytest.fixture
-def store(redis_client: Any, settings: Callable[..., Settings]) -> JobStore:
-    return JobStore(redis_client, settings())
-
-
-@pytest.fixture
-def claims(redis_client: Any) -> Claims:
-    return Claims(redis_client, "bundled", "w1")
 
 
 def make_suspect(store: JobStore, claims: Claims, priority: Priority = Priority.NORMAL) -> str:

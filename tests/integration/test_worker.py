@@ -30,6 +30,13 @@ ROOT = Path(__file__).parents[2]
 StartWorker = Callable[..., subprocess.Popen[bytes]]
 
 
+@pytest.fixture(autouse=True)
+def _no_connection_of_an_earlier_test() -> Iterator[None]:
+    """Some tests kill connections, those that kombu keeps in this process among them."""
+    yield
+    kombu.pools.reset()
+
+
 @pytest.fixture
 def worker_settings(redis_client: Any, settings: Callable[..., Settings]) -> Settings:
     return settings(model=MODEL, drain_s=5)
@@ -144,7 +151,6 @@ def test_nothing_stays_in_flight_after_a_hundred_lost_connections(
         time.sleep(0.05)
     for job_id in ids:
         assert store.wait(job_id, 60).status is JobStatus.SUCCEEDED
-    kombu.pools.reset()  # what this process had in it was killed too
     with make_celery(worker_settings) as celery:
         asked = celery.control.inspect(timeout=5, limit=1)
         until(lambda: [*(asked.active() or {"": [0]}).values()] == [[]])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from redis.exceptions import BusyLoadingError
+
 from distilq.connection import RedisClient
 from distilq.errors import VolatileStore
 
@@ -24,9 +26,12 @@ def require(redis: RedisClient) -> None:
 
     Raises:
         VolatileStore: with the reason, and what would help.
-        redis.RedisError: it does not answer.
+        redis.RedisError: it does not answer, or has not read its file yet.
     """
-    if why := why_volatile(redis.info()):
+    info = redis.info()
+    if info.get("loading"):  # then INFO says that it had no append-only file, whatever it has
+        raise BusyLoadingError("Redis is loading the dataset in memory")
+    if why := why_volatile(info):
         raise VolatileStore(
             f"this Redis may lose jobs: {why}. Change that,"
             " or set DISTILQ_ALLOW_VOLATILE=true to use it all the same"

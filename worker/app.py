@@ -24,7 +24,7 @@ from distilq.jobs import TASK_NAME
 from distilq.settings import Settings
 from distilq.sweeper import Sweeper
 
-from . import pool, transport
+from . import consumer, pool, transport
 from .lease import Holdings
 
 log = logging.getLogger("distilq.worker")
@@ -46,6 +46,7 @@ def create_worker(settings: Settings) -> Celery:
     worker.conf.update(
         broker_transport=f"{transport.__name__}:{kind}",
         worker_pool=f"{pool.__name__}:EnginePool",
+        worker_consumer=f"{consumer.__name__}:Consumer",
         worker_concurrency=settings.max_rows,
         worker_prefetch_multiplier=1,
         # Credit is Holdings' affair; Celery would lower it after a reconnection and raise it late.

@@ -119,6 +119,8 @@ def check_joined(url: str, allow_volatile: bool) -> None:
     found = str(info["redis_version"])
     if tuple(int(part) for part in found.split(".")[:2]) < MINIMUM:
         raise CannotRun(f"the Redis at {name} is version {found}; distilq needs 6.2 or newer")
+    if info.get("loading"):
+        raise CannotRun(f"the Redis at {name} is still reading its file; try again when it has")
     if not allow_volatile and (why := why_volatile(info)):
         raise CannotRun(
             f"the Redis at {name} may lose jobs: {why}."

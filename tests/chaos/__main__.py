@@ -17,9 +17,6 @@ from tests.chaos import stock, table
 from tests.chaos.run import Plan, Report, run
 from tests.chaos.schedule import Step, weighted
 
-#: Seconds between two faults on the mean.
-EVERY_S = 4.0
-
 
 def main() -> int:
     asked = _arguments()
@@ -28,7 +25,7 @@ def main() -> int:
         sys.exit("chaos needs a redis-server 6.2 or newer")
     folder = Path(tempfile.mkdtemp(prefix="distilq-chaos-"))
     print(f"logs are in {folder}", file=sys.stderr)
-    steps = weighted(asked.seed, asked.minutes * 60, EVERY_S)
+    steps = weighted(asked.seed, asked.minutes * 60, asked.every)
     report = _run(asked, steps, folder, binary)
     found = asdict(report) | {"verdict": report.verdict.as_dict()}
     found["plan"]["steps"] = len(steps)
@@ -55,6 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=20_240_229)
     parser.add_argument("--minutes", type=float, default=12, help="in which faults come")
+    parser.add_argument("--every", type=float, default=4, help="seconds between two faults")
     parser.add_argument("--rate", type=float, default=40, help="jobs a second")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--bundled", action="store_true", help="with the bundled model")

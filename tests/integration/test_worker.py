@@ -22,6 +22,7 @@ from distilq.jobs import TASK_NAME, Job, JobRequest, JobStatus
 from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import MAX_DEATHS, Sweeper
+from tests.chaos.proxy import Proxy
 from worker.simulated import CRASH
 
 MODEL = "simulated:step_ms=5"
@@ -384,3 +385,16 @@ def test_the_jobs_of_a_killed_worker_are_done_by_another(
         job = store.wait(job_id, 60)
         assert (job.status, job.attempt) == (JobStatus.SUCCEEDED, 2)
     assert redis_client.hget(keys.job(ids[0]), "deaths") == b"1"
+
+
+def test_a_worker_told_to_stop_while_redis_is_away_stops_in_good_order(
+    start_worker: StartWorker, redis_client: Any, tmp_path: Path
+) -> None:
+    proxy = Proxy(redis_client.get_connection_kwargs()["port"])
+    process = start_worker(redis_url=f"redis://127.0.0.1:{proxy.port}/0", drain_s=0)
+    log = tmp_path / "worker.log"
+    until(lambda: "ready." in log.read_text())
+    proxy.close()
+    until(lambda: "Trying again" in log.read_text())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0

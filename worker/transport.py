@@ -72,6 +72,11 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
         self._quick_ack(delivery_tag)
         self.channel.hand_back(delivery_tag)
 
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """A lost connection hands nothing back, and dumps no message into a file."""
+        self._on_collect.cancel()
+        self._flush()
+
     def restore_by_tag(self, tag: str, *args: Any, **kwargs: Any) -> None:
         self.channel.hand_back(tag)
 

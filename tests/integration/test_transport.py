@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from distilq import keys
 from distilq.jobs import JobRequest, JobStatus
 from distilq.settings import Settings
 from distilq.store import JobStore
+from worker.consumer import Consumer
 
 MODEL = "simulated:step_ms=5"
 
@@ -87,3 +89,15 @@ def test_a_lost_channel_hands_nothing_back_and_writes_no_message_anywhere(
     assert set(redis_client.keys()) == before
     assert store.get(job.id).status is JobStatus.RUNNING
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_message_that_cannot_be_decoded_is_logged_by_its_size_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    acked: list[bool] = []
+    message = SimpleNamespace(
+        delivery_tag="a\nforged", body="a secret", ack=lambda: acked.append(True)
+    )
+    Consumer.on_decode_error(object.__new__(Consumer), message, ValueError("no"))
+    assert caplog.messages == ["message 'a\\nforged' of 8 bytes cannot be decoded"]
+    assert acked == [True]

@@ -160,7 +160,10 @@ class Keeper:
         ]
 
     def start(self) -> None:
-        self._claims.beat(self._state())
+        try:
+            self._claims.beat(self._state())
+        except RedisError as error:  # it went while the model was loaded; the next beat is due soon
+            log.warning("not on the list of workers yet: %s", error)
         for thread in self._threads:
             thread.start()
 

@@ -126,6 +126,7 @@ def test_jobs_are_served_before_and_after_a_failover(
     until(lambda: store.get(running.id).status is JobStatus.SUCCEEDED)
     assert worker.poll() is None
     store.close()
+    store.redis.close()
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def test_a_job_is_served_over_tls(tls_url: str, worker: subprocess.Popen[bytes])
     assert store.wait(store.submit(request).id, 40).status is JobStatus.SUCCEEDED
     assert worker.poll() is None
     store.close()
+    store.redis.close()
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(

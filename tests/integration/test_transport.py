@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import kombu.pools
 import pytest
 
 from distilq import keys
@@ -41,6 +42,8 @@ def channel(
 
     with create_worker(worker_settings).connection_for_read() as connection:
         yield connection.default_channel
+        connection.default_channel.holdings.claims.redis.close()
+    kombu.pools.reset()
 
 
 WAYS: dict[str, Callable[[Any, Any], object]] = {

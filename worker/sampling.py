@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import processors
+from . import processors, topk
 from .random_numbers import Words, uniforms
 from .rows import Candidates, Draws, Row
 
@@ -85,7 +85,7 @@ class Group:
 
     def _candidates(self, scores: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.filters.width:
-            return scores.topk(self.filters.width)
+            return topk.best(scores, self.filters.width)
         if self.filters.top_k or self.filters.top_p:
             return scores.sort(-1, descending=True)
         return scores, None

@@ -108,19 +108,37 @@ class GPT2:
     @torch.inference_mode()
     def prefill(self, chunks: Sequence[Chunk]) -> list[list[Candidates]]:
         """Compute the chunks' keys and values, all in one pass."""
+        return [
+            self._candidates(chunk, part) if chunk.wants_logits else []
+            for chunk, part in zip(chunks, self._prefilled(chunks), strict=True)
+        ]
+
+    @torch.inference_mode()
+    def losses(self, chunks: Sequence[Chunk], first: int) -> Tensor:
+        """Compute adjacent chunks of one prompt; nats of each token after position `first`.
+
+        One chunk's logits at a time: memory is bounded by its length.
+        """
+        found = []
+        for chunk, part in zip(chunks, self._prefilled(chunks), strict=True):
+            start = max(chunk.start, first)
+            if start < chunk.stop:
+                ids = chunk.prompt.ids[start + 1 : chunk.stop + 1]
+                following = torch.tensor(ids, device=self._device)
+                logits = self._logits(part[start - chunk.start :])
+                found.append(F.cross_entropy(logits, following, reduction="none"))
+        return torch.cat(found)
+
+    def _prefilled(self, chunks: Sequence[Chunk]) -> Sequence[Tensor]:
+        """Every chunk's last hidden states."""
         ids = [chunk.prompt.ids[chunk.start : chunk.stop] for chunk in chunks]
         tokens = torch.tensor([token for part in ids for token in part], device=self._device)
         positions = torch.cat([torch.arange(c.start, c.stop) for c in chunks]).to(self._device)
         index = self._cache.index([chunk.segment for chunk in chunks])
-        lengths = torch.tensor([len(part) for part in ids], device=self._device)
-        index = index.repeat_interleave(lengths, 0)
+        lengths = [len(part) for part in ids]
+        index = index.repeat_interleave(torch.tensor(lengths, device=self._device), 0)
         hidden = self._forward(tokens, positions, index, PrefillAttention(self._cache, chunks))
-        return [
-            self._candidates(chunk, part) if chunk.wants_logits else []
-            for chunk, part in zip(
-                chunks, torch.split(hidden, [len(part) for part in ids]), strict=True
-            )
-        ]
+        return torch.split(hidden, lengths)
 
     def _candidates(self, chunk: Chunk, hidden: Tensor) -> list[Candidates]:
         """Those of the tokens that follow the chunk's; memory is bounded by the chunk's length."""

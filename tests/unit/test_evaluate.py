@@ -162,7 +162,7 @@ def test_progress_goes_to_standard_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = iter((0.0, 5.0, 20.0, 40.0))
-    monkeypatch.setattr(evaluate.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr("worker.evaluate.time.monotonic", lambda: next(now))
     progress = evaluate.Progress(4000)
     progress(500)  # too soon to say anything
     progress(2000)

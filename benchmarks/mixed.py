@@ -70,7 +70,8 @@ def refine(checkpoint: Path, folder: Path) -> None:
 def off_the_grid(weight: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
     """Less than half a step of float16 away, and at a power of two half of that."""
     fine = weight.float()
-    mantissa, exponent = torch.frexp(fine)  # of 11 bits, none of them below 2^-24
-    step = torch.exp2((exponent - 11).clamp(min=-24).float())
+    mantissa, exponent = torch.frexp(fine)
+    exponent[fine == 0] = -24  # frexp says 0
+    step = torch.exp2((exponent - 11).clamp(min=-24).float())  # 11 bits, none below 2^-24
     step = torch.where(mantissa.abs() == 0.5, step / 2, step)  # below it float16 is twice as fine
     return fine + (torch.rand(fine.shape, generator=draw) - 0.5) * step * 0.99

@@ -19,9 +19,10 @@ from worker.rows import Tokenizer
 #: int8 with these products in float16 instead; `head` is the product with the vocabulary.
 MIXED = {
     "int8, head float16": ("head",),
+    "int8, attention_in float16": ("attention_in",),
     "int8, attention_out float16": ("attention_out",),
     "int8, mlp_out float16": ("mlp_out",),
-    "int8, head and mlp_out float16": ("head", "mlp_out"),
+    "int8, head and attention_in float16": ("head", "attention_in"),
     "int8, layers float16": ("attention_in", "attention_out", "mlp_in", "mlp_out"),
 }
 #: float32 of weights that float16 has to round, as a model trained in float32 has them.

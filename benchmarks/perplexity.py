@@ -3,8 +3,7 @@
     python -m benchmarks.perplexity --full --books books.txt.xz --text wikitext=test.txt
 
 `--books` takes the documents that worker/models/train.py holds out of that corpus, `--text` a file
-as it is; without either the text is this project's licence. int8 is measured with parts of the
-model left in float16 too: what would it cost to lower its cost?
+as it is; without either the text is this project's licence.
 """
 
 from __future__ import annotations
@@ -17,23 +16,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from distilq.jobs import JobRequest
-from distilq.parameters import Parameters
-from worker.engine import Engine
 from worker.model import GPT2
 from worker.models.train import END, read_documents
 from worker.perplexity import Window, loss, windows
-from worker.rows import Tokenizer
 
 from . import measure
-from .mixed import FINE, MIXED, load
+from .mixed import FINE, load
 
 LICENCE = Path(__file__).parent.parent / "LICENSE"
 #: As many as docs/model-card.md says were never trained on.
 HELD_OUT = 6
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-DECODED = ("float16", "int8", *MIXED)
-SPEED_MODEL = "random:distilgpt2"
 
 
 class Subject:
@@ -86,32 +79,6 @@ def spread(found: list[Window], most: int) -> list[Window]:
     return [found[number * len(found) // count] for number in range(count)]
 
 
-def decode_rates(options: argparse.Namespace) -> dict[str, Any]:
-    """New tokens per second at DistilGPT2's shape, where generation spends its time."""
-    loaded = {name: load(SPEED_MODEL, name) for name in DECODED}
-    turns = {
-        name: lambda model=model, tokenizer=tokenizer: decode_rate(model, tokenizer, options.rows)
-        for name, (model, tokenizer) in loaded.items()
-    }
-    found = measure.interleaved(turns, options.decode_rounds)
-    return {name: rates.record() for name, rates in found.items()}
-
-
-def decode_rate(model: GPT2, tokenizer: Tokenizer, rows: int) -> float:
-    engine = Engine(model, tokenizer, max_rows=rows, max_batch_tokens=64 * rows, prefill_budget=512)
-    asked = Parameters(max_new_tokens=20, top_k=50, seed=1)
-    for number in range(rows):
-        engine.submit(
-            str(number), JobRequest(inputs=tuple(range(number, 10 + number)), parameters=asked)
-        )
-    while not engine.stats.generated_tokens:  # the prompts are not what is measured
-        engine.step()
-    before, start, left = engine.stats.generated_tokens, time.perf_counter(), rows
-    while left:
-        left -= len(engine.step())
-    return (engine.stats.generated_tokens - before) / (time.perf_counter() - start)
-
-
 def texts(options: argparse.Namespace) -> dict[str, str]:
     found = {}
     if options.books:
@@ -125,15 +92,10 @@ def texts(options: argparse.Namespace) -> dict[str, str]:
 
 def tables(record: dict[str, Any]) -> str:
     found, asked = record["found"], record["asked"]
-    parts = [text_table(name, each, asked) for name, each in found["texts"].items()]
-    if found["decode"]:
-        parts.append(decode_table(found["decode"], asked["rows"]))
-    return "\n\n".join(parts)
+    return "\n\n".join(text_table(name, text, asked) for name, text in found["texts"].items())
 
 
 def text_table(name: str, text: dict[str, Any], asked: dict[str, Any]) -> str:
-    losses = {who: sum(one["nats"]) / text["scored"] for who, one in text["subjects"].items()}
-    base = text["subjects"]["float32"]
     head = (
         f"**{name}**: {text['scored']:,} tokens scored, in {text['windows_scored']:,} of"
         f" {text['windows']:,} windows of {asked['window']:,}, stride {asked['stride']:,}"
@@ -143,49 +105,38 @@ def text_table(name: str, text: dict[str, Any], asked: dict[str, Any]) -> str:
         "",
         "| | perplexity | against float32 (rounds) | bits per byte | tokens/s | against float32 |",
         "|---|---|---|---|---|---|",
+        *(row(who, one, text) for who, one in text["subjects"].items()),
     ]
-    for who, one in text["subjects"].items():
-        bits = losses[who] * text["tokens"] / math.log(2) / text["bytes"]
-        cost = f"{100 * math.expm1(losses[who] - losses['float32']):+.3f} %"
-        costs = [
-            100 * math.expm1((mine - its) / scored)
-            for mine, its, scored in zip(one["nats"], base["nats"], one["scored"], strict=True)
-        ]
-        ratio = statistics.median(
-            mine / its
-            for mine, its in zip(
-                one["tokens_per_s"]["values"], base["tokens_per_s"]["values"], strict=True
-            )
-        )
-        cells = [
-            who,
-            f"{math.exp(losses[who]):.3f}",
-            f"{cost} ({min(costs):+.3f} to {max(costs):+.3f})",
-            f"{bits:.4f}",
-            f"{one['tokens_per_s']['median']:,.0f}",
-            f"{ratio:.2f}x",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def decode_table(rates: dict[str, Any], rows: int) -> str:
-    lines = [
-        f"**decoding at DistilGPT2's shape**, {rows} rows",
-        "",
-        "| | new tokens/s (range) | against int8 |",
-        "|---|---|---|",
-    ]
-    base = rates["int8"]["values"]
-    for who, rate in rates.items():
-        ratio = statistics.median(m / b for m, b in zip(rate["values"], base, strict=True))
-        span = f"{rate['low']:,.0f} to {rate['high']:,.0f}"
-        lines.append(f"| {who} | {rate['median']:,.0f} ({span}) | {ratio:.2f}x |")
-    return "\n".join(lines)
+def row(who: str, one: dict[str, Any], text: dict[str, Any]) -> str:
+    """A subject's figures, its costs and speeds beside float32's of the same rounds."""
+    base = text["subjects"]["float32"]
+    loss, least = (sum(each["nats"]) / text["scored"] for each in (one, base))
+    rounds = zip(one["nats"], base["nats"], one["scored"], strict=True)
+    costs = [percent((mine - its) / scored) for mine, its, scored in rounds]
+    rates = one["tokens_per_s"]
+    bits = loss * text["tokens"] / math.log(2) / text["bytes"]
+    cost = f"{percent(loss - least):+.3f} % ({min(costs):+.3f} to {max(costs):+.3f})"
+    ratio = median_ratio(rates, base["tokens_per_s"])
+    cells = [who, f"{math.exp(loss):.3f}", cost, f"{bits:.4f}", f"{rates['median']:,.0f}"]
+    return f"| {' | '.join([*cells, f'{ratio:.2f}x'])} |"
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def percent(nats: float) -> float:
+    """What a loss per token higher by so much adds to the perplexity."""
+    return 100 * math.expm1(nats)
+
+
+def median_ratio(rates: dict[str, Any], base: dict[str, Any]) -> float:
+    return statistics.median(
+        mine / its for mine, its in zip(rates["values"], base["values"], strict=True)
+    )
+
+
+def parse(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     add = parser.add_argument
     add("--books", type=Path, help="a corpus of worker/models/train.py; its held-out documents")
     add("--text", action="append", default=[], metavar="[NAME=]FILE", help="may be repeated")
@@ -194,25 +145,22 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--stride", type=int, default=512)
     add("--windows", type=int, default=6, help="of each text, evenly spread")
     add("--rounds", type=int, default=3)
-    add("--rows", type=int, default=64, help="of the decoding")
-    add("--decode-rounds", type=int, default=5)
-    add("--full", action="store_true", help="128 windows in 8 rounds, all variants, decoding too")
+    add("--full", action="store_true", help="128 windows in 8 rounds")
     options = parser.parse_args(arguments)
     if options.full:
         options.windows, options.rounds = 128, 8
     return options
 
 
+def asked(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ("model", "window", "stride", "full")}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parse(arguments)
-    subjects = [*PRECISIONS, *([FINE, *MIXED] if options.full else ())]
-    given = texts(options)
-    found = {
-        "texts": {name: evaluated(text, subjects, options) for name, text in given.items()},
-        "decode": decode_rates(options) if options.full else {},
-    }
-    asked = {name: getattr(options, name) for name in ("model", "window", "stride", "rows", "full")}
-    measure.write("perplexity", found, asked)
+    options = parse(__doc__, arguments)
+    subjects = [*PRECISIONS, *([FINE] if options.model == "bundled" else ())]
+    found = {name: evaluated(text, subjects, options) for name, text in texts(options).items()}
+    measure.write("perplexity", {"texts": found}, asked(options))
     print(tables(measure.read("perplexity")))
 
 

@@ -29,8 +29,8 @@ def test_costs_and_speeds_are_those_beside_float32_of_the_same_round() -> None:
             "int8": subject([401.0, 303.0, 202.0], [2000.0, 1000.0, 1200.0]),
         },
     }
-    asked = {"window": 1024, "stride": 512, "rows": 64}
-    found = tables({"found": {"texts": {"books": text}, "decode": {}}, "asked": asked})
+    asked = {"window": 1024, "stride": 512}
+    found = tables({"found": {"texts": {"books": text}}, "asked": asked})
     assert "**books**: 300 tokens scored, in 3 of 9 windows of 1,024, stride 512" in found
     cells = [cell.strip() for cell in found.splitlines()[-1].strip("|").split("|")]
     perplexity, bits = math.exp(906 / 300), 906 / 300 * 301 / 1200 / math.log(2)

@@ -130,9 +130,9 @@ def percent(nats: float) -> float:
 
 
 def median_ratio(rates: dict[str, Any], base: dict[str, Any]) -> float:
-    return statistics.median(
-        mine / its for mine, its in zip(rates["values"], base["values"], strict=True)
-    )
+    pairs = zip(rates["values"], base["values"], strict=True)
+    ratios: list[float] = [mine / its for mine, its in pairs]
+    return statistics.median(ratios)
 
 
 def parse(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:

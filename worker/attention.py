@@ -29,7 +29,7 @@ class DecodeAttention:
             _padded(max(r.position for r in rows[run.first : run.last]) + 1, run.segment)
             for run in runs
         ]
-        places = torch.arange(max(self._lengths), device=positions.device)
+        places = torch.arange(max(self._lengths, default=0), device=positions.device)
         hidden = (places > positions[:, None])[:, None]
         self._hidden = [
             hidden[run.first : run.last, :, :length]

@@ -42,8 +42,8 @@ class Cache:
 
     def index(self, segments: Sequence[Segment]) -> Tensor:
         """Number of the vector at position 0 of every (segment, head)."""
-        offsets = torch.tensor([segment.offset * self._heads for segment in segments])
-        sizes = torch.tensor([segment.size for segment in segments])
+        offsets = torch.tensor([s.offset * self._heads for s in segments], dtype=torch.long)
+        sizes = torch.tensor([segment.size for segment in segments], dtype=torch.long)
         index = offsets[:, None] + sizes[:, None] * torch.arange(self._heads)
         return index.to(self.keys[0].device)
 

@@ -33,10 +33,7 @@ def load_engine(settings: Settings) -> Engine:
     Raises:
         ModelUnavailable: it cannot be served; the message says why in one line.
     """
-    resolved = resolve(settings.model)
-    if resolved.note:
-        log.warning("model %s: %s", resolved.name, resolved.note)
-    model, tokenizer = _load(resolved, settings)
+    model, tokenizer = load_model(settings)
     _warm_up(model, tokenizer)
     return Engine(
         model,
@@ -47,7 +44,15 @@ def load_engine(settings: Settings) -> Engine:
     )
 
 
-def _load(resolved: ResolvedModel, settings: Settings) -> tuple[Model, Tokenizer]:
+def load_model(settings: Settings) -> tuple[Model, Tokenizer]:
+    """Resolve and load the model of the settings.
+
+    Raises:
+        ModelUnavailable: it cannot be loaded; the message says why in one line.
+    """
+    resolved = resolve(settings.model)
+    if resolved.note:
+        log.warning("model %s: %s", resolved.name, resolved.note)
     if resolved.kind == "simulated":
         return SimulatedModel(resolved), ByteTokenizer()
     import torch

@@ -86,32 +86,48 @@ class GPT2:
         Returns the rows' logits (rows, vocabulary) in float32, and each chunk's candidates. The
         batch is set up again only when `rows` is another list.
         """
+        decoded, *prefilled = self._pass(rows, chunks)
+        return self._logits(decoded), [
+            self._candidates(chunk, hidden) if chunk.wants_logits else []
+            for chunk, hidden in zip(chunks, prefilled, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def losses(self, chunks: Sequence[Chunk], first: int) -> Tensor:
+        """Compute adjacent chunks of one prompt; nats of each token after position `first`.
+
+        One chunk's logits at a time: memory is bounded by its length.
+        """
+        found = []
+        for chunk, hidden in zip(chunks, self._pass([], chunks)[1:], strict=True):
+            start = max(chunk.start, first)
+            if start < chunk.stop:
+                ids = chunk.prompt.ids[start + 1 : chunk.stop + 1]
+                following = torch.tensor(ids, device=self._device)
+                logits = self._logits(hidden[start - chunk.start :])
+                found.append(F.cross_entropy(logits, following, reduction="none"))
+        return torch.cat(found)
+
+    def _pass(self, rows: Sequence[Row], chunks: Sequence[Chunk]) -> Sequence[Tensor]:
+        """The last hidden states of the rows, and of each chunk."""
         ids = [row.last_token for row in rows]
         places = [row.position for row in rows]
         for chunk in chunks:
             ids += chunk.prompt.ids[chunk.start : chunk.stop]
             places += range(chunk.start, chunk.stop)
         positions = torch.tensor(places, device=self._device)
-        parts: list[tuple[slice, Attention]] = []
-        index = []
-        first = len(rows)
-        if rows:
-            batch = self._decode_batch(rows)
-            attention = DecodeAttention(self._cache, batch.runs, positions[:first], rows)
-            parts.append((slice(first), attention))
-            index.append(batch.index)
-        for chunk in chunks:
-            last = first + chunk.stop - chunk.start
-            parts.append((slice(first, last), PrefillAttention(self._cache, chunk)))
-            index.append(self._cache.index([chunk.segment]).expand(last - first, -1))
-            first = last
-        where = (torch.cat(index) + positions[:, None]).flatten()
-        hidden = self._hidden(torch.tensor(ids, device=self._device), positions, where, parts)
-        prefilled = parts[bool(rows) :]
-        return self._logits(hidden[: len(rows)]), [
-            self._candidates(chunk, hidden[place]) if chunk.wants_logits else []
-            for chunk, (place, _) in zip(chunks, prefilled, strict=True)
+        batch = self._decode_batch(rows)
+        sizes = [len(rows), *(chunk.stop - chunk.start for chunk in chunks)]
+        index = [batch.index]
+        index += [self._cache.index([c.segment]).expand(c.stop - c.start, -1) for c in chunks]
+        parts: list[Attention] = [
+            DecodeAttention(self._cache, batch.runs, positions[: len(rows)], rows),
+            *(PrefillAttention(self._cache, chunk) for chunk in chunks),
         ]
+        where = (torch.cat(index) + positions[:, None]).flatten()
+        tokens = torch.tensor(ids, device=self._device)
+        hidden = self._hidden(tokens, positions, where, sizes, parts)
+        return torch.split(hidden, sizes)
 
     def _decode_batch(self, rows: Sequence[Row]) -> DecodeBatch:
         if self._batch is None or self._batch.rows is not rows:
@@ -132,9 +148,13 @@ class GPT2:
         ids: Tensor,
         positions: Tensor,
         where: Tensor,
-        parts: Sequence[tuple[slice, Attention]],
+        sizes: list[int],
+        parts: Sequence[Attention],
     ) -> Tensor:
-        """The last hidden states; writes keys and values to the cache's vectors `where`."""
+        """The last hidden states; writes keys and values to the cache's vectors `where`.
+
+        Each part attends for as many of the tokens as its size says.
+        """
         shape = self._shape
         hidden = self._tokens[ids].add_(self._positions[positions])
         for number, layer in enumerate(self._layers):
@@ -142,11 +162,11 @@ class GPT2:
             query, key, value = joined.view(len(ids), 3, shape.heads, -1).unbind(1)
             self._cache.keys[number].index_copy_(0, where, key.flatten(0, 1))
             self._cache.values[number].index_copy_(0, where, value.flatten(0, 1))
-            seen = torch.empty(
-                len(ids), shape.heads, shape.head_width, dtype=query.dtype, device=query.device
-            )
-            for place, attention in parts:
-                attention(number, query[place], seen[place])
+            seen = query.new_empty(query.shape)
+            for attention, asked, out in zip(
+                parts, torch.split(query, sizes), torch.split(seen, sizes), strict=True
+            ):
+                attention(number, asked, out)
             hidden.add_(layer.attention_out(seen.flatten(1)))
             inner = layer.mlp_in(self._normed(hidden, layer.norm2))
             hidden.add_(layer.mlp_out(gelu(inner, shape.activation)))

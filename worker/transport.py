@@ -9,7 +9,6 @@ claim. It replaces private methods of kombu 5.7.0's redis.Channel; hence the exa
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from queue import Empty
 from time import monotonic
@@ -138,7 +137,7 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
         """
         name = self.queues_of_jobs[claim.priority]
         try:
-            self.connection._deliver(json.loads(queue.message(claim.id, name)), name)
+            self.connection._deliver(queue.envelope(claim.id, name), name)
         except Exception:
             # The lease lapses and another attempt is made; five make the job poisoned. Connection
             # errors, KeyError for kombu, are caught too: the claims after this one must go on.

@@ -24,7 +24,7 @@ def body() -> list[Any]:
     return [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
 
 
-_BODY = base64.b64encode(json.dumps(body()).encode()).decode()
+BODY = base64.b64encode(json.dumps(body()).encode()).decode()
 
 
 def envelope(job_id: str, queue: str) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def envelope(job_id: str, queue: str) -> dict[str, Any]:
         "delivery_tag": job_id,
     }
     return {
-        "body": _BODY,
+        "body": BODY,
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": headers,

@@ -83,6 +83,15 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
         """The sweep does this, see distilq/sweeper.py."""
 
 
+class Message(virtual.Message):  # type: ignore[misc]  # as above
+    """What a message of our own says is known; others, of remote control, are decoded."""
+
+    def __init__(self, payload: dict[str, Any], channel: Any = None, **kwargs: Any) -> None:
+        super().__init__(payload, channel=channel, **kwargs)
+        if payload["body"] is queue.BODY:
+            self._decoded_cache = queue.body()
+
+
 #: What a channel is given beside kombu's own options.
 OPTIONS = ("holdings", "queues_of_jobs", "wake_keys")
 
@@ -91,6 +100,7 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
     """Claims jobs where it consumes their queues; stock on any other, such as control replies."""
 
     QoS = QoS
+    Message = Message
     from_transport_options = (*stock.Channel.from_transport_options, *OPTIONS)
     holdings: Holdings
     #: The queues that hold jobs, by priority.

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from distilq import keys
 from distilq.connection import connect
@@ -33,12 +37,25 @@ BEFORE = 0.1
 
 @dataclass(frozen=True)
 class Served:
-    """What a run came to."""
+    """What a run came to: its rate, and the CPU time per job of the worker and of Redis."""
 
     jobs_per_s: float
-    #: Seconds of CPU per job, of the worker and of Redis; above its rate's inverse they overlap.
-    worker_s: float
-    redis_s: float
+    worker_us: float
+    redis_us: float
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@contextmanager
+def redis_alone() -> Iterator[tuple[Service, Running]]:
+    """A Redis, and the service that further programs of it join."""
+    with tempfile.TemporaryDirectory(prefix="distilq-bench-") as folder:
+        service = Service(Path(folder))
+        try:
+            yield service, service.start_redis()
+        finally:
+            service.stop_all()
 
 
 def rate(
@@ -49,7 +66,8 @@ def rate(
     start, spent = time.perf_counter(), (worker(), redis())
     last = _wait(done, until)
     seconds, jobs = time.perf_counter() - start, last - first
-    return Served(jobs / seconds, (worker() - spent[0]) / jobs, (redis() - spent[1]) / jobs)
+    worker_s, redis_s = worker() - spent[0], redis() - spent[1]
+    return Served(jobs / seconds, 1e6 * worker_s / jobs, 1e6 * redis_s / jobs)
 
 
 def _wait(done: Callable[[], int], until: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Service:
         self._running: list[Running] = []
         self.redis_url = ""
 
-    def start(self, name: str, command: list[str], env: Mapping[str, str] | None = None) -> Running:
+    def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Running:
         log = self._folder / f"{name}.log"
         with log.open("ab") as out:
             process = subprocess.Popen(

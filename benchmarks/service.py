@@ -50,7 +50,9 @@ class Service:
         self._running: list[Running] = []
         self.redis_url = ""
 
-    def start(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Running:
+    def start(
+        self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> Running:
         log = self._folder / f"{name}.log"
         with log.open("ab") as out:
             process = subprocess.Popen(

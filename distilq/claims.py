@@ -96,7 +96,7 @@ class Claims:
         """
         stamp = [text for pair in served_by.items() for text in pair]
         for start in range(0, len(done), FINISHED_PER_CALL):
-            args: list[str | int] = [self._slug]
+            args: list[str | int | bytes] = [self._slug]
             for claim, outcome in done[start : start + FINISHED_PER_CALL]:
                 fields = [*record.outcome_fields(outcome), *stamp]
                 args += [claim.id, claim.fence, _status(outcome).value]

@@ -24,7 +24,8 @@ def body() -> list[Any]:
     return [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
 
 
-BODY = base64.b64encode(json.dumps(body()).encode()).decode()
+PLAIN_BODY = json.dumps(body()).encode()
+BODY = base64.b64encode(PLAIN_BODY).decode()
 
 
 def envelope(job_id: str, queue: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from distilq import keys
 from distilq.errors import Canceled, StartedTooLate
 from distilq.jobs import (
@@ -22,11 +24,14 @@ from distilq.jobs import (
     Outcome,
     Progress,
     QueuePlace,
+    Sequence,
     Urls,
     Usage,
 )
 
 Hash = Mapping[bytes, bytes]
+
+_RESULT = TypeAdapter(list[list[Sequence]])
 
 
 def new_fields(request: JobRequest, model: str, owner: str = "") -> list[str | int]:
@@ -61,9 +66,9 @@ def within_ms(request: JobRequest) -> int | str:
     return "" if request.start_within_s is None else round(request.start_within_s * 1000)
 
 
-def outcome_fields(outcome: Outcome) -> list[str]:
+def outcome_fields(outcome: Outcome) -> list[str | bytes]:
     """Field and value, in turn, of what a worker adds to the record at the end."""
-    fields = [
+    fields: list[str | bytes] = [
         "usage",
         outcome.usage.model_dump_json(),
         "metrics",
@@ -71,10 +76,7 @@ def outcome_fields(outcome: Outcome) -> list[str]:
     ]
     if outcome.error is not None:
         return [*fields, "error", json.dumps(outcome.error)]
-    rows = [
-        [s.model_dump(mode="json", exclude_defaults=True) for s in r] for r in outcome.result or []
-    ]
-    return [*fields, "result", json.dumps(rows, ensure_ascii=False)]
+    return [*fields, "result", _RESULT.dump_json(outcome.result or [], exclude_defaults=True)]
 
 
 def to_job(job_id: str, record: Hash, place: QueuePlace | None = None) -> Job:

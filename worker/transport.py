@@ -87,9 +87,10 @@ class Message(virtual.Message):  # type: ignore[misc]  # as above
     """What a message of our own says is known; others, of remote control, are decoded."""
 
     def __init__(self, payload: dict[str, Any], channel: Any = None, **kwargs: Any) -> None:
-        super().__init__(payload, channel=channel, **kwargs)
-        if payload["body"] is queue.BODY:
-            self._decoded_cache = queue.body()
+        ours = payload["body"] is queue.BODY
+        super().__init__(payload | {"body": None} if ours else payload, channel=channel, **kwargs)
+        if ours:
+            self.body, self._decoded_cache = queue.PLAIN_BODY, queue.body()
 
 
 #: What a channel is given beside kombu's own options.

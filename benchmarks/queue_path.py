@@ -35,13 +35,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         seen.setdefault(name, []).append(served)
         return served.jobs_per_s
 
-    with redis_alone() as (service, redis):
+    with redis_alone() as service:
         turns: dict[str, Turn] = {
-            OURS: functools.partial(by_distilq, service, redis, options.jobs),
+            OURS: functools.partial(by_distilq, service, options.jobs),
         }
         for pool, concurrency in FULL_POOLS if options.full else POOLS:
             turns[f"{pool} {concurrency}"] = functools.partial(
-                by_celery, service, redis, options.stock_jobs, pool, concurrency
+                by_celery, service, options.stock_jobs, pool, concurrency
             )
         subjects = {name: functools.partial(rate, name, turn) for name, turn in turns.items()}
         rates = measure.interleaved(subjects, options.rounds)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from distilq import keys
-from distilq.connection import connect
+from distilq.connection import RedisClient, connect
 from distilq.jobs import JobRequest
 from distilq.parameters import Parameters
 from distilq.settings import Settings
 from distilq.store import JobStore
 
-from .service import Running, Service
+from .service import Service
 from .stock_app import BROKER_DB, RESULTS_DB, generate, make_app
 
 TEXT = "Once upon a time"
@@ -48,12 +48,13 @@ class Served:
 
 
 @contextmanager
-def redis_alone() -> Iterator[tuple[Service, Running]]:
-    """A Redis, and the service that further programs of it join."""
+def redis_alone() -> Iterator[Service]:
+    """A Redis, which further programs of the service join."""
     with tempfile.TemporaryDirectory(prefix="distilq-bench-") as folder:
         service = Service(Path(folder))
         try:
-            yield service, service.start_redis()
+            service.start_redis()
+            yield service
         finally:
             service.stop_all()
 
@@ -92,23 +93,35 @@ def finished(store: JobStore) -> int:
     return int(store.redis.hget(keys.TOTALS, "succeeded") or 0)
 
 
-def by_distilq(service: Service, redis: Running, jobs: int) -> Served:
+def redis_cpu_s(redis: RedisClient) -> float:
+    """Seconds of CPU of Redis itself, without a child that rewrites its append-only file."""
+    used = redis.info("cpu")
+    return float(used["used_cpu_user"] + used["used_cpu_sys"])
+
+
+def _begin_anew(redis: RedisClient) -> None:
+    """Empty it; and no rewrite of its append-only file may fall into somebody's turn."""
+    redis.config_set("auto-aof-rewrite-percentage", 0)
+    redis.flushall()
+
+
+def by_distilq(service: Service, jobs: int) -> Served:
     settings = Settings(redis_url=service.redis_url, model=MODEL)
     store = JobStore(service.client(), settings)
-    store.redis.flushall()
+    _begin_anew(store.redis)
     fill(store, jobs, request())
     worker = service.start_worker(settings)
     try:
-        return rate(lambda: finished(store), jobs, worker.cpu_s, redis.cpu_s)
+        return rate(lambda: finished(store), jobs, worker.cpu_s, lambda: redis_cpu_s(store.redis))
     finally:
         service.stop(worker)
         store.close()
 
 
-def by_celery(service: Service, redis: Running, jobs: int, pool: str, concurrency: int) -> Served:
+def by_celery(service: Service, jobs: int, pool: str, concurrency: int) -> Served:
     address = service.redis_url.rpartition("/")[0]
     broker, results = (connect(f"{address}/{db}") for db in (BROKER_DB, RESULTS_DB))
-    broker.flushall()
+    _begin_anew(broker)
     with make_app(address) as app, app.producer_pool.acquire() as producer:
         for _ in range(jobs):
             app.send_task(generate.name, args=[TEXT], producer=producer)
@@ -119,6 +132,6 @@ def by_celery(service: Service, redis: Running, jobs: int, pool: str, concurrenc
     ]
     worker = service.start("stock", command, os.environ | {"STOCK_REDIS_URL": address})
     try:
-        return rate(results.dbsize, jobs, worker.cpu_s, redis.cpu_s)
+        return rate(results.dbsize, jobs, worker.cpu_s, lambda: redis_cpu_s(results))
     finally:
         service.stop(worker)

@@ -141,9 +141,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument(
-        "--full", action="store_true", help="16 workers too, and two rounds"
-    )
+    parser.add_argument("--full", action="store_true", help="16 workers too, and two rounds")
     parser.add_argument("--workers", type=int, nargs="+")
     parser.add_argument("--seconds", type=float, help="of each measurement")
     parser.add_argument("--rounds", type=int)

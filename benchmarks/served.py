@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distilq import keys
+from distilq.cli.redis_server import COMPACT
 from distilq.connection import RedisClient, connect
 from distilq.jobs import JobRequest
 from distilq.parameters import Parameters
@@ -49,11 +50,13 @@ class Served:
 
 @contextmanager
 def redis_alone() -> Iterator[Service]:
-    """A Redis, which further programs of the service join."""
+    """A Redis as `distilq up` starts it, which further programs of the service join."""
     with tempfile.TemporaryDirectory(prefix="distilq-bench-") as folder:
         service = Service(Path(folder))
         try:
             service.start_redis()
+            for name, value in COMPACT.items():
+                service.client().config_set(name, value)
             yield service
         finally:
             service.stop_all()

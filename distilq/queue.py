@@ -18,7 +18,6 @@ from distilq.jobs import TASK_NAME
 ID, QUEUE = "@id@", "@queue@"
 
 
-
 def body() -> list[Any]:
     """Celery's arguments, keyword arguments and callbacks: none."""
     return [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]

@@ -72,7 +72,7 @@ def outcome_fields(outcome: Outcome) -> list[str | bytes]:
         "usage",
         outcome.usage.model_dump_json(),
         "metrics",
-        outcome.metrics.model_dump_json(),
+        outcome.metrics.model_dump_json(exclude_none=True),
     ]
     if outcome.error is not None:
         return [*fields, "error", json.dumps(outcome.error)]

@@ -56,7 +56,13 @@ local function answer(drain)
   return {claimed, drain}
 end
 
+-- Messages of distilq/queue.py begin like this; reading others as JSON takes five times as long.
+local OURS = '^{"body": "[%w+/=]+", "content%-encoding": "utf%-8", "content%-type": '
+  .. '"application/json", "headers": {"lang": "py", "task": "distilq.generate", "id": "(%x+)", '
+
 local function id_of(message)
+  local id = string.match(message, OURS)
+  if id then return id end
   local ok, decoded = pcall(cjson.decode, message)
   local headers = ok and type(decoded) == 'table' and decoded.headers
   local id = type(headers) == 'table' and headers.id

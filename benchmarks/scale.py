@@ -44,8 +44,6 @@ class Fleet:
             redis_url=service.redis_url, model=MODEL, max_queued_jobs=10**7, drain_s=0
         )
         self.store = JobStore(service.client(), self.settings)
-        # A rewrite of the append-only file takes a processor for seconds, whenever it likes.
-        self.store.redis.config_set("auto-aof-rewrite-percentage", 0)
         self.workers: list[Running] = []
         self._service = service
 

@@ -55,7 +55,8 @@ def redis_alone() -> Iterator[Service]:
         service = Service(Path(folder))
         try:
             service.start_redis()
-            for name, value in COMPACT.items():
+            # No rewrite of its append-only file may fall into somebody's turn.
+            for name, value in (COMPACT | {"auto-aof-rewrite-percentage": "0"}).items():
                 service.client().config_set(name, value)
             yield service
         finally:
@@ -102,16 +103,10 @@ def redis_cpu_s(redis: RedisClient) -> float:
     return float(used["used_cpu_user"] + used["used_cpu_sys"])
 
 
-def _begin_anew(redis: RedisClient) -> None:
-    """Empty it; and no rewrite of its append-only file may fall into somebody's turn."""
-    redis.config_set("auto-aof-rewrite-percentage", 0)
-    redis.flushall()
-
-
 def by_distilq(service: Service, jobs: int) -> Served:
     settings = Settings(redis_url=service.redis_url, model=MODEL)
     store = JobStore(service.client(), settings)
-    _begin_anew(store.redis)
+    store.redis.flushall()
     fill(store, jobs, request())
     worker = service.start_worker(settings)
     try:
@@ -124,7 +119,7 @@ def by_distilq(service: Service, jobs: int) -> Served:
 def by_celery(service: Service, jobs: int, pool: str, concurrency: int) -> Served:
     address = service.redis_url.rpartition("/")[0]
     broker, results = (connect(f"{address}/{db}") for db in (BROKER_DB, RESULTS_DB))
-    _begin_anew(broker)
+    broker.flushall()
     with make_app(address) as app, app.producer_pool.acquire() as producer:
         for _ in range(jobs):
             app.send_task(generate.name, args=[TEXT], producer=producer)

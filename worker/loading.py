@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,9 @@ def load_model(settings: Settings) -> tuple[Model, Tokenizer]:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     if resolved.kind == "random":
-        return _build(resolved, random_distilgpt2(), BUNDLED, settings)
+        return _build(resolved, random_distilgpt2, BUNDLED, settings)
     path = _fetched(resolved) if resolved.kind == "hub" else Path(resolved.source)
-    return _build(resolved, _checkpoint(path), path, settings)
+    return _build(resolved, lambda: _checkpoint(path), path, settings)
 
 
 def _fetched(resolved: ResolvedModel) -> Path:
@@ -127,12 +127,12 @@ def random_distilgpt2() -> Any:
 
 
 def _build(
-    resolved: ResolvedModel, checkpoint: Any, tokenizer_at: Path, settings: Settings
+    resolved: ResolvedModel, load: Callable[[], Any], tokenizer_at: Path, settings: Settings
 ) -> tuple[Model, Tokenizer]:
     from . import precision, weights
     from .model import GPT2
 
-    read = weights.read(checkpoint)
+    read = weights.read(load())  # no name for the checkpoint: it goes as its weights are packed
     device = precision.device()
     concrete = precision.concrete(settings.precision, device)
     info = ModelInfo(

@@ -4,7 +4,8 @@
 
 Clocks are put around the parts named in `_watch`: one reading of the clock at each boundary, and
 all time between two boundaries counts for the part that runs there, so the parts add up to the
-step. Steps with the clocks take turns with steps without, which shows what the clocks cost.
+step. Steps with the clocks take turns with steps without, which shows what the clocks cost, and the
+products alone follow in every round: int8's products in the step scale each row besides.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ import torch
 
 from distilq.jobs import JobRequest
 from distilq.parameters import Parameters
-from distilq.settings import Settings
 from worker import model as model_module
 from worker import sampling
 from worker.engine import Engine
-from worker.loading import load_engine
+from worker.loading import random_distilgpt2
 
 from . import measure
+from .gemm import Products
+from .subjects import Terms, own_engine
 
 PRODUCTS = ("attention_in", "attention_out", "mlp_in", "mlp_out")
 PARTS = (
@@ -123,14 +125,15 @@ def watched_step(engine: Engine, clock: Clock) -> float:
                 setattr(owner, name, old)
 
 
-def profile(engine: Engine, rows: int, rounds: int) -> dict[str, Any]:
+def profile(engine: Engine, products: Products, rows: int, rounds: int) -> dict[str, Any]:
     """Seconds of the parts in a step, the mean of the middle half of all, and the bare step's."""
     steps: list[dict[str, float]] = []
     bare: list[float] = []
+    alone: list[float] = []
     for _ in range(rounds):
         asked = Parameters(max_new_tokens=BEFORE + STEPS + 4, top_k=50, seed=1)
         for number in range(rows):
-            prompt = tuple(torch.randint(0, 50257, (10,)).tolist())
+            prompt = tuple(torch.randint(0, engine.model.info.vocab_size, (10,)).tolist())
             engine.submit(str(number), JobRequest(inputs=prompt, parameters=asked))
         for _ in range(BEFORE):
             engine.step()
@@ -145,7 +148,12 @@ def profile(engine: Engine, rows: int, rounds: int) -> dict[str, Any]:
             bare.append(time.perf_counter() - start)
         while engine.stats.rows:
             engine.step()
-    return {"parts": middle(steps), "bare_step": statistics.median(bare)}
+        alone.append(rows / products.rate(rows, STEPS // 2))
+    return {
+        "parts": middle(steps),
+        "bare_step": statistics.median(bare),
+        "products_alone": statistics.median(alone),
+    }
 
 
 def middle(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -170,8 +178,12 @@ def tables(record: dict[str, Any]) -> str:
         lines.append(f"| {part} | {' | '.join(cells)} |")
     totals = [f"{1000 * sum(each['parts'].values()):.2f}" for _, _, each in columns]
     lines.append(f"| the step | {' | '.join(totals)} |")
-    bare = [f"{1000 * each['bare_step']:.2f}" for _, _, each in columns]
-    lines.append(f"| the step without clocks | {' | '.join(bare)} |")
+    for key, words in (
+        ("bare_step", "the step without clocks"),
+        ("products_alone", "all its products alone"),
+    ):
+        cells = [f"{1000 * each[key]:.2f}" for _, _, each in columns]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -191,14 +203,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(0)
     found: dict[str, dict[str, Any]] = {}
     for precision in options.precision:
-        settings = Settings(
-            model="random:distilgpt2",
-            precision=precision,
-            max_rows=max(options.rows),
-            threads=options.threads,
-        )
-        engine = load_engine(settings)
-        found[precision] = {str(n): profile(engine, n, options.rounds) for n in options.rows}
+        engine = own_engine(precision, Terms(options.threads, max(options.rows)))
+        products = Products(random_distilgpt2(), precision)
+        found[precision] = {
+            str(n): profile(engine, products, n, options.rounds) for n in options.rows
+        }
     measure.write("step_profile", found, vars(options))
     print(tables(measure.read("step_profile")))
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -58,17 +58,24 @@ class Subject:
     limit: bool = False
 
 
+def own_engine(precision: str, terms: Terms) -> Engine:
+    """The engine, for texts that no token ends, as it is for all."""
+    engine = load_engine(
+        Settings(
+            model="random:distilgpt2",
+            precision=precision,
+            max_rows=terms.max_rows,
+            threads=terms.threads,
+        )
+    )
+    engine.model.info = replace(engine.model.info, eos_token_ids=frozenset())
+    return engine
+
+
 class OwnEngine:
     def __init__(self, precision: str, terms: Terms) -> None:
         self.about: dict[str, Any] = {}
-        self._engine = load_engine(
-            Settings(
-                model="random:distilgpt2",
-                precision=precision,
-                max_rows=terms.max_rows,
-                threads=terms.threads,
-            )
-        )
+        self._engine = own_engine(precision, terms)
 
     def rate(self, prompts: Prompts, new_tokens: int) -> float:
         return rate_of_engine(self._engine, prompts, new_tokens)
@@ -77,7 +84,7 @@ class OwnEngine:
 
 
 def rate_of_engine(engine: Engine, prompts: Prompts, new_tokens: int) -> float:
-    asked = Parameters(max_new_tokens=new_tokens, min_new_tokens=0, top_k=50, seed=1)
+    asked = Parameters(max_new_tokens=new_tokens, top_k=50, seed=1)
     for number, prompt in enumerate(prompts):
         engine.submit(str(number), JobRequest(inputs=prompt, parameters=asked))
     before, left = engine.stats.generated_tokens, len(prompts)

@@ -73,7 +73,13 @@ def tables(record: dict[str, Any]) -> str:
     absent = "".join(
         f"Absent: {_label(name)}: {reason}.\n" for name, reason in record["found"]["absent"].items()
     )
-    parts = [_rates(record, by_rows), absent, _shares(by_rows), judged(by_rows)]
+    parts = [
+        _rates(record, by_rows),
+        absent,
+        _shares(by_rows),
+        judged(by_rows),
+        _conditions(record),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -116,6 +122,15 @@ def _shares(by_rows: Mapping[int, Mapping[str, float]]) -> str:
         ]
         lines.append(f"| {precision} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _conditions(record: dict[str, Any]) -> str:
+    machine, asked = record["machine"], record["asked"]
+    versions = {name: v for about in record["found"]["peers"].values() for name, v in about.items()}
+    versions["torch"] = machine["packages"]["torch"]
+    versions["transformers"] = machine["packages"]["transformers"]
+    peers = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    return f"{machine['cpu']}, {asked['threads']} threads on {machine['cores']} cores; {peers}.\n"
 
 
 def _label(name: str) -> str:

@@ -39,7 +39,8 @@ class Api(litserve.LitAPI):  # type: ignore[misc]  # it ships no types
 
 def main() -> None:
     end_with_parent()
-    api = Api(max_batch_size=int(sys.argv[3]), batch_timeout=BATCH_WAIT_S)
+    # With 1 it would call neither `batch` nor `unbatch`.
+    api = Api(max_batch_size=max(2, int(sys.argv[3])), batch_timeout=BATCH_WAIT_S)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
     server.run(
         host="127.0.0.1", port=int(sys.argv[4]), generate_client_file=False, num_api_servers=1

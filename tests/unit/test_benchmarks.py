@@ -30,7 +30,11 @@ def spread(median: float) -> dict[str, Any]:
 
 def record(**absent: str) -> dict[str, Any]:
     rates = {"1": {"generate": spread(50)}, "64": {k: spread(v) for k, v in RATES.items()}}
-    return {"found": {"rates": rates, "absent": absent, "peers": {}}}
+    return {
+        "machine": {"cpu": "a CPU", "cores": 4, "packages": {"torch": "2", "transformers": "5"}},
+        "asked": {"threads": 3},
+        "found": {"rates": rates, "absent": absent, "peers": {"other": {"peer": "1.0"}}},
+    }
 
 
 def test_a_target_is_measured_against_the_fastest_of_the_others() -> None:
@@ -61,6 +65,11 @@ def test_the_table_of_rates_has_ratios_spread_and_empty_cells() -> None:
     assert "| **distilq float16** |  | 320 (3.20x) | ±10% |" in lines
     assert "| float16 |  | 80% |" in lines
     assert not [line for line in lines if line.startswith("Absent")]
+
+
+def test_the_tables_name_the_machine_and_the_versions() -> None:
+    said = "a CPU, 3 threads on 4 cores; peer 1.0, torch 2, transformers 5."
+    assert engine.tables(record()).splitlines()[-1] == said
 
 
 def test_the_tables_say_who_is_absent_and_why() -> None:

@@ -31,15 +31,16 @@ def pack(weight: Tensor, bias: Tensor | None, precision: str, device: str) -> Li
         return _blocked(weight.bfloat16(), bias)
     if precision == "float16":
         weight = weight.half().float()
-    return _plus(bias, mkl.pack(weight) or _without_mkl(weight))
+    return _plus(bias, _float32(weight))
 
 
-def _without_mkl(weight: Tensor) -> Linear:
-    if not fbgemm.available() or weight.abs().max() > fbgemm.HALF_MAX:
-        return _blocked(weight, None)
-    if torch.equal(weight.half().float(), weight):
-        return fbgemm.float16(weight)
-    return fbgemm.float16_pair(weight)
+def _float32(weight: Tensor) -> Linear:
+    fits = fbgemm.available() and bool(weight.abs().max() <= fbgemm.HALF_MAX)
+    if fits and torch.equal(weight.half().float(), weight):
+        return mkl.pack_halves(weight) or fbgemm.float16(weight)
+    if product := mkl.pack(weight):
+        return product
+    return fbgemm.float16_pair(weight) if fits else _blocked(weight, None)
 
 
 def _plus(bias: Tensor | None, product: Linear) -> Linear:

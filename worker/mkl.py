@@ -19,7 +19,7 @@ PACKED_FOR = 64
 #: Numbers of rows whose sums must agree with those of PACKED_FOR.
 CHECKED = (1, 2, 3, 5, 8, 13, 17, 33)
 
-#: Below this many rows FBGEMM is faster, where its sums are the same and its parts are few.
+#: Below this many rows FBGEMM is faster.
 FEW = 16
 #: Inputs after which MKL begins another sum (seen with AVX-512; a mismatch is found by the check).
 CUT = 384
@@ -36,14 +36,33 @@ def pack(weight: Tensor) -> Linear | None:
     if not available():
         return None
     many = _packed(weight)
-    sample = torch.randn(PACKED_FOR, weight.shape[1], generator=torch.Generator().manual_seed(0))
+    sample = _sample(weight)
     expected = many(sample)
     if not all(torch.equal(many(sample[:count]), expected[:count]) for count in CHECKED):
         return None
-    few = _for_few(weight)
-    if few is None or not torch.equal(few(sample), expected):
-        return many
+    return many
+
+
+def pack_halves(weight: Tensor) -> Linear | None:
+    """The same for weights that are float16's, by FBGEMM for a few rows.
+
+    None also where the two do not sum alike, or where FBGEMM alone is as good: for matrices with
+    few outputs or many inputs.
+    """
+    outputs, inputs = weight.shape
+    if outputs < FEWEST_OUTPUTS or inputs > MOST_PARTS * CUT:
+        return None
+    many = pack(weight)
+    if many is None:
+        return None
+    few = _in_parts(weight)
+    if not torch.equal(few(_sample(weight)), many(_sample(weight))):
+        return None
     return lambda rows: few(rows) if len(rows) < FEW else many(rows)
+
+
+def _sample(weight: Tensor) -> Tensor:
+    return torch.randn(PACKED_FOR, weight.shape[1], generator=torch.Generator().manual_seed(0))
 
 
 def _packed(weight: Tensor) -> Linear:
@@ -53,13 +72,8 @@ def _packed(weight: Tensor) -> Linear:
     return lambda rows: torch.ops.mkl._mkl_linear(rows, packed, shape, None, len(rows))
 
 
-def _for_few(weight: Tensor) -> Linear | None:
+def _in_parts(weight: Tensor) -> Linear:
     """FBGEMM's product of float16 weights, its sums cut where MKL cuts them."""
-    outputs, inputs = weight.shape
-    if not fbgemm.available() or outputs < FEWEST_OUTPUTS or inputs > MOST_PARTS * CUT:
-        return None
-    if weight.abs().max() > fbgemm.HALF_MAX or not torch.equal(weight.half().float(), weight):
-        return None
     first, *others = [fbgemm.float16(part) for part in torch.split(weight, CUT, 1)]
 
     def product(rows: Tensor) -> Tensor:

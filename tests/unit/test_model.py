@@ -146,14 +146,14 @@ def test_products_that_depend_on_the_number_of_rows_are_not_taken(
     assert mkl.pack(torch.randn(1100, 768)) is None
 
 
-def test_few_and_many_rows_share_their_sums_or_their_product(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_few_rows_go_another_way_only_if_it_sums_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = torch.randn(1100, 768).half().float()
-    monkeypatch.setattr(mkl, "_for_few", lambda weight: lambda rows: rows @ weight.t() + 1)
+    monkeypatch.setattr(mkl, "_in_parts", lambda weight: lambda rows: rows @ weight.t() + 1)
+    assert mkl.pack_halves(weight) is None
     product = linear.pack(weight, None, "float32", CPU)
     rows = torch.randn(64, 768)
     assert torch.equal(product(rows[:3]), product(rows)[:3])
+    torch.testing.assert_close(product(rows), rows @ weight.t(), atol=1e-3, rtol=1e-4)
 
 
 def test_a_pair_of_halves_is_nearly_as_exact_as_float32() -> None:

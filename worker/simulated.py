@@ -55,7 +55,8 @@ class SimulatedModel:
         ]
 
     def decode(self, rows: Sequence[Row]) -> None:
-        time.sleep(self._step_s)
+        if self._step_s:  # even a sleep of 0 s lets go of the interpreter, and waits for it
+            time.sleep(self._step_s)
         if self._faults is None:
             return
         if self._takes("crash") or any(row.prompt.given == CRASH for row in rows):

@@ -52,7 +52,8 @@ class SimulatedModel:
         self, rows: Sequence[Row], chunks: Sequence[Chunk]
     ) -> tuple[None, list[list[Candidates]]]:
         if rows:
-            time.sleep(self._step_s)
+            if self._step_s:  # even a sleep of 0 s lets go of the interpreter, and waits for it
+                time.sleep(self._step_s)
             self._break(rows)
         return None, [
             [Candidates(0.0, [])] * (chunk.stop - chunk.start) if chunk.wants_logits else []

@@ -17,6 +17,14 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
+#: Of every response.
+HEADERS = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
+    ("Referrer-Policy", "no-referrer"),
+]
+
+
 def create_app(settings: Settings, store: Jobs, ring: Ring | None = None) -> Flask:
     """The HTTP API over `store`, for the keys of `ring`.
 
@@ -37,10 +45,7 @@ def create_app(settings: Settings, store: Jobs, ring: Ring | None = None) -> Fla
 
 def _add_headers(response: Response) -> Response:
     headers = response.headers
-    headers["X-Request-Id"] = context.request_id()
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    headers["Referrer-Policy"] = "no-referrer"
+    headers.extend([("X-Request-Id", context.request_id()), *HEADERS])
     headers.setdefault("Cache-Control", "no-store")
     auth.add_quota(response)
     return response

@@ -6,6 +6,7 @@ Threads rather than an event loop: most requests take well under a millisecond, 
 
 from __future__ import annotations
 
+import gc
 import socket
 import struct
 import sys
@@ -34,6 +35,8 @@ timeout = _settings.max_wait_s + 30
 #: for a job are answered within one, see `post_worker_init`.
 graceful_timeout = 7
 
+#: Objects made and not freed before Python looks for cycles among the youngest (its own: 700).
+GARBAGE = 20_000
 #: One line per request would cost more than most requests; metrics count them instead.
 accesslog = None
 errorlog = "-"
@@ -65,6 +68,17 @@ def post_worker_init(worker: Any) -> None:
     worker.wsgi.extensions["distilq.stopping"] = lambda: not worker.alive
     _settle_keys(worker)
     worker.wsgi.extensions["distilq.sweeper"].start()
+    _collect_less_often()
+
+
+def _collect_less_often() -> None:
+    """Keep Python's garbage collector from what is there for good, and from looking all the time.
+
+    A page of 1,000 jobs is 20,000 objects and no cycle; looking for some took a third of its time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
 
 
 def _settle_keys(worker: Any) -> None:

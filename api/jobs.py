@@ -11,7 +11,7 @@ from .auth import spend
 from .bodies import parse_body, parse_query, refuse_idempotency_key
 from .context import settings, store
 from .prefer import note_applied
-from .schemas import BatchAccepted, JobRef, JobsQuery, MissingJob, Statuses
+from .schemas import BatchAccepted, JobRef, JobsQuery, MissingJob
 from .waiting import wait_as_preferred
 
 blueprint = Blueprint("jobs", __name__)
@@ -43,7 +43,9 @@ def submit_many() -> Response:
 def statuses() -> Response:
     ids = parse_body(StatusRequest, settings().max_body_bytes).ids
     pairs = zip(ids, store().get_many(ids), strict=True)
-    return as_json(Statuses(jobs=[_entry(job_id, found) for job_id, found in pairs]))
+    # One by one: to choose among the models of a union takes pydantic three times as long.
+    entries = ",".join(_entry(job_id, found).model_dump_json() for job_id, found in pairs)
+    return Response(f'{{"jobs":[{entries}]}}\n', content_type="application/json")
 
 
 @blueprint.get("/v1/jobs")

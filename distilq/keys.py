@@ -7,6 +7,7 @@ share one Redis without meeting.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 #: Version of the job record, of the defaults that it leaves out, and of the queue message. A worker
 #: hands back what is newer.
@@ -50,6 +51,7 @@ API_KEYS = "distilq:api-keys"
 TOTALS = "distilq:totals"
 
 
+@lru_cache(maxsize=64)  # it stands in most keys, and a process has few models
 def slug(model: str) -> str:
     """The model's name in keys and queue names: `random:distilgpt2` gives `random-distilgpt2`.
 

@@ -43,6 +43,33 @@ def place(
     return QueuePlace(priority=Priority(priority), position=position, eta_s=eta_s)
 
 
+def place_counters(owner: str) -> list[str]:
+    """Names of the counters that `place` reads, whichever priority a job of this owner has."""
+    marks = [f"{p}@{owner}" if owner else p for p in keys.PRIORITIES]
+    own = [f"{count}:{mark}" for mark in marks for count in ("jobs", "out")]
+    return own + [f"jobs:{p}" for p in keys.PRIORITIES if owner]
+
+
+def place_of_new(
+    priority: Priority,
+    owner: str,
+    counters: Sequence[bytes | None],
+    drained: Sequence[bytes | None],
+) -> QueuePlace:
+    """The place of a job that has just been queued, from the answer of `lua/submit.lua`."""
+    mark = f"{priority.value}@{owner}" if owner else priority.value
+    names = [f"in:{mark}", f"out:{mark}", f"jobs:{mark}", *(f"jobs:{p}" for p in keys.PRIORITIES)]
+    found = present([name.encode() for name in names], counters)
+    record = {b"priority": priority.value.encode(), b"owner": owner.encode()}
+    record[b"seq"] = found[b"in:" + mark.encode()]
+    return place(record, found, drained_per_s(drained))
+
+
+def present(names: Sequence[bytes], values: Sequence[bytes | None]) -> dict[bytes, bytes]:
+    """What HMGET has found, by its name."""
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
 def drain_keys(model: str) -> list[str]:
     """The counters of jobs finished in the last minute, the running bucket left out.
 

@@ -5,7 +5,7 @@ Names and meanings are those of `transformers.GenerationConfig` and, where it ha
 
 from __future__ import annotations
 
-import secrets
+import random
 from typing import Annotated, Any
 
 from pydantic import (
@@ -141,7 +141,7 @@ class Parameters(Wire):
         """
         changes: dict[str, Any] = {"max_new_tokens": self._most_new_tokens}
         if self.seed is None:
-            changes["seed"] = secrets.randbits(DRAWN_SEED_BITS)
+            changes["seed"] = random.getrandbits(DRAWN_SEED_BITS)
         return self.model_copy(update=changes)
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from distilq import keys
 from distilq.errors import Canceled, StartedTooLate
@@ -22,26 +23,37 @@ from distilq.jobs import (
     JobStatus,
     Metrics,
     Outcome,
+    Priority,
     Progress,
     QueuePlace,
     Sequence,
     Urls,
     Usage,
 )
+from distilq.parameters import Parameters
 
 Hash = Mapping[bytes, bytes]
 
-_RESULT = TypeAdapter(list[list[Sequence]])
+#: The fields that a Job is made of, and those that say whose it is and where it stands.
+READ = (
+    *(b"status", b"model", b"slug", b"priority", b"owner", b"rows", b"seq", b"request"),
+    *(b"created", b"started", b"completed", b"expires", b"start_within_ms", b"attempt"),
+    *(b"revision", b"precision", b"tokens_done", b"sequences_done"),
+    *(b"result", b"error", b"metrics", b"usage"),
+)
 
 
-def new_fields(request: JobRequest, model: str, owner: str = "") -> list[str | int]:
+RESULT = TypeAdapter(list[list[Sequence]])
+
+
+def new_fields(request: JobRequest, cost: int, model: str, owner: str = "") -> list[str | int]:
     """Field and value, in turn, of a record that is about to be written."""
     fields: list[str | int] = [
         "v", keys.VERSION,
         "model", model,
         "slug", keys.slug(model),
         "priority", request.priority.value,
-        "cost", request.cost,
+        "cost", cost,
         "rows", request.rows,
         "ttl_ms", request.result_ttl_s * 1000,
         "request", stored(request),
@@ -76,12 +88,37 @@ def outcome_fields(outcome: Outcome) -> list[str | bytes]:
     ]
     if outcome.error is not None:
         return [*fields, "error", json.dumps(outcome.error)]
-    return [*fields, "result", _RESULT.dump_json(outcome.result or [], exclude_defaults=True)]
+    return [*fields, "result", RESULT.dump_json(outcome.result or [], exclude_defaults=True)]
+
+
+def new_job(
+    job_id: str, request: JobRequest, model: str, created_ms: int, place: QueuePlace
+) -> Job:
+    """A job that has just been queued, as `to_job` would read it."""
+    return Job(
+        id=job_id,
+        status=JobStatus.QUEUED,
+        model=model,
+        created_at=_moment(created_ms),
+        queue=place,
+        progress=Progress(
+            tokens_max=request.rows * request.parameters.new_tokens_at_most, sequences=request.rows
+        ),
+        parameters=request.parameters,
+        metadata=request.metadata,
+        # pydantic copies a default deeply, which takes longer than all the rest.
+        metrics=Metrics(),
+        usage=Usage(),
+        urls=_urls(job_id),
+    )
 
 
 def to_job(job_id: str, record: Hash, place: QueuePlace | None = None) -> Job:
     """The record as clients see it; `place` is where it stands in the queue, if it does."""
-    request = JobRequest.model_validate_json(record[b"request"])
+    # Validated when it was submitted; to do it again would take most of the time of a look.
+    request = from_json(record[b"request"])
+    parameters = _parameters(request)
+    priority = Priority(record[b"priority"].decode())
     status = JobStatus(record[b"status"].decode())
     outcome = _outcome(record, status)
     return Job(
@@ -94,40 +131,47 @@ def to_job(job_id: str, record: Hash, place: QueuePlace | None = None) -> Job:
         started_at=_time(record, b"started"),
         completed_at=_time(record, b"completed"),
         expires_at=_time(record, b"expires"),
-        queue=place or QueuePlace(priority=request.priority),
-        progress=_progress(request, record, outcome),
+        queue=place or QueuePlace(priority=priority),
+        progress=_progress(parameters, record, outcome),
         attempt=int(record.get(b"attempt", b"0")),
-        parameters=request.parameters,
-        metadata=request.metadata,
+        parameters=parameters,
+        metadata=request.get("metadata", {}),
         result=outcome.result,
         error=outcome.error,
         metrics=outcome.metrics,
         usage=outcome.usage,
-        urls=Urls(
-            self=f"/v1/jobs/{job_id}",
-            result=f"/v1/jobs/{job_id}/result",
-            cancel=f"/v1/jobs/{job_id}/cancel",
-        ),
+        urls=_urls(job_id),
     )
+
+
+def _parameters(request: dict[str, Any]) -> Parameters:
+    known = request.get("parameters", {})
+    return Parameters.model_construct(**{**known, "stop": tuple(known.get("stop", ()))})
+
+
+def _urls(job_id: str) -> Urls:
+    path = f"/v1/jobs/{job_id}"
+    return Urls(self=path, result=f"{path}/result", cancel=f"{path}/cancel")
 
 
 def _outcome(record: Hash, status: JobStatus) -> Outcome:
-    metrics = Metrics.model_validate_json(record.get(b"metrics", b"{}"))
-    if b"started" in record:
-        waited = float(record[b"started"]) - float(record[b"created"])
-        first = metrics.time_to_first_token_ms
-        metrics = metrics.model_copy(
-            update={
-                "queue_ms": waited,
-                "time_to_first_token_ms": None if first is None else round(waited + first, 3),
-            }
-        )
     return Outcome(
-        result=json.loads(record[b"result"]) if b"result" in record else None,
+        result=RESULT.validate_json(record[b"result"]) if b"result" in record else None,
         error=_error(record, status),
-        usage=Usage.model_validate_json(record.get(b"usage", b"{}")),
-        metrics=metrics,
+        usage=Usage.model_validate_json(record[b"usage"]) if b"usage" in record else Usage(),
+        metrics=_metrics(record),
     )
+
+
+def _metrics(record: Hash) -> Metrics:
+    """Those that the worker measured, and what came before them."""
+    known = from_json(record[b"metrics"]) if b"metrics" in record else {}
+    if b"started" in record:
+        known["queue_ms"] = waited = float(record[b"started"]) - float(record[b"created"])
+        first = known.get("time_to_first_token_ms")
+        if first is not None:
+            known["time_to_first_token_ms"] = round(waited + first, 3)
+    return Metrics.model_validate(known)
 
 
 def _error(record: Hash, status: JobStatus) -> dict[str, Any] | None:
@@ -139,14 +183,14 @@ def _error(record: Hash, status: JobStatus) -> dict[str, Any] | None:
     return StartedTooLate().problem() if status is JobStatus.EXPIRED else None
 
 
-def _progress(request: JobRequest, record: Hash, outcome: Outcome) -> Progress:
-    succeeded = outcome.result is not None
+def _progress(parameters: Parameters, record: Hash, outcome: Outcome) -> Progress:
+    succeeded, rows = outcome.result is not None, int(record[b"rows"])
     done = outcome.usage.generated_tokens if succeeded else int(record.get(b"tokens_done", b"0"))
     return Progress(
         tokens_done=done,
-        tokens_max=request.rows * request.parameters.new_tokens_at_most,
-        sequences_done=request.rows if succeeded else int(record.get(b"sequences_done", b"0")),
-        sequences=request.rows,
+        tokens_max=rows * parameters.new_tokens_at_most,
+        sequences_done=rows if succeeded else int(record.get(b"sequences_done", b"0")),
+        sequences=rows,
     )
 
 
@@ -171,4 +215,8 @@ def _time(record: Hash, field: bytes) -> datetime | None:
 
 
 def _required_time(record: Hash, field: bytes) -> datetime:
-    return datetime.fromtimestamp(int(record[field]) / 1000, timezone.utc)
+    return _moment(int(record[field]))
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, timezone.utc)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from distilq.jobs import Job, JobRequest, JobStatus, Priority, QueuePlace, new_i
 from distilq.owner import EVERYBODY, Owner
 from distilq.scripts import Scripts
 from distilq.settings import Settings
+from distilq.together import Together
 from distilq.waiting import Waiters
 
 #: Records written per Lua call, so that no call holds Redis for more than a few milliseconds.
@@ -111,6 +112,10 @@ class Jobs(Protocol):
         """Raises StoreUnavailable."""
 
 
+def _is_there(row: record.Hash) -> bool:
+    return row.get(b"status", b"staged") != b"staged"
+
+
 def _wait(woken: Event, deadline: float, give_up: Callable[[], bool]) -> None:
     while (left_s := deadline - time.monotonic()) > 0 and not give_up():
         if woken.wait(min(left_s, GIVE_UP_S)):
@@ -126,11 +131,14 @@ class JobStore:
         self.model = settings.model
         self.owner = EVERYBODY
         self._scripts = Scripts(redis)
+        self._submit_together = Together(redis, self._scripts.submit)
         self._waiters = Waiters(redis)
         self._slug = keys.slug(self.model)
         self._queues = queue.queues(self.model)
 
     def owned_by(self, owner: Owner) -> Self:
+        if owner == self.owner:
+            return self
         other = copy.copy(self)  # the scripts, the waiters and the client are shared
         other.owner = owner
         return other
@@ -138,42 +146,57 @@ class JobStore:
     @reaches_redis
     def submit(self, request: JobRequest) -> Job:
         job_id, request = new_id(), request.resolved()
-        name = self._queues[request.priority.value]
-        answer = self._scripts.submit(
+        name, cost = self._queues[request.priority.value], request.cost
+        answer = self._submit_together(
             args=[
-                *(self._slug, job_id, request.priority.value, self.owner.id, request.cost),
+                *(self._slug, job_id, request.priority.value, self.owner.id, cost),
                 *(queue.message(job_id, name), record.within_ms(request)),
                 *self._caps(),
-                *record.new_fields(request, self.model, self.owner.id),
+                *record.new_fields(request, cost, self.model, self.owner.id),
             ]
         )
         self._admitted(answer)
-        return self.get(job_id)
+        if len(answer) == 1:  # sent twice: what has become of it since is in the record
+            return self.get(job_id)
+        _, now, counters, drained = answer
+        place = listing.place_of_new(request.priority, self.owner.id, counters, drained)
+        return record.new_job(job_id, request, self.model, now, place)
 
     @reaches_redis
     def submit_many(self, requests: Sequence[JobRequest]) -> list[str]:
-        batch = [(new_id(), request.resolved()) for request in requests]
+        job_ids = [new_id() for _ in requests]
         staging = keys.staging(new_id())
-        parts = iter(batch)
-        staged = 0
-        while part := list(islice(parts, STAGED_PER_CALL)):
-            self._stage(staging, staged, part)
-            staged += len(part)
-        cost = sum(request.cost for _, request in batch)
+        cost = 0
+        # Another thread writes, so that the next part is made while Redis works on this one.
+        with ThreadPoolExecutor(max_workers=1) as writer:
+            written = []
+            for start in range(0, len(requests), STAGED_PER_CALL):
+                part = slice(start, start + STAGED_PER_CALL)
+                args, part_cost = self._staged(start, job_ids[part], requests[part])
+                cost += part_cost
+                written.append(writer.submit(self._scripts.stage, keys=[staging], args=args))
+            for part_written in written:
+                part_written.result()
         answer = self._scripts.commit(
             keys=[staging],
-            args=[self._slug, self.owner.id, cost, len(batch), queue.ENVELOPE, *self._caps()],
+            args=[self._slug, self.owner.id, cost, len(job_ids), queue.ENVELOPE, *self._caps()],
         )
         self._admitted(answer)
-        return [job_id for job_id, _ in batch]
+        return job_ids
 
-    def _stage(self, staging: str, staged: int, part: list[tuple[str, JobRequest]]) -> None:
-        args: list[str | int] = [keys.STAGING_S, staged]
-        for job_id, request in part:
-            fields = record.new_fields(request, self.model, self.owner.id)
-            args += [job_id, request.priority.value, request.cost, record.within_ms(request)]
+    def _staged(
+        self, before: int, job_ids: Sequence[str], requests: Sequence[JobRequest]
+    ) -> tuple[list[str | int], int]:
+        """What the script takes of a part of a batch, and its cost; `before`: jobs before it."""
+        args: list[str | int] = [keys.STAGING_S, before]
+        in_all = 0
+        for job_id, asked in zip(job_ids, requests, strict=True):
+            request, cost = asked.resolved(), asked.cost
+            in_all += cost
+            fields = record.new_fields(request, cost, self.model, self.owner.id)
+            args += [job_id, request.priority.value, cost, record.within_ms(request)]
             args += [len(fields), *fields]
-        self._scripts.stage(keys=[staging], args=args)
+        return args, in_all
 
     def _caps(self) -> list[int]:
         owner = self.owner
@@ -216,37 +239,56 @@ class JobStore:
 
     def _read(self, job_ids: Sequence[str]) -> list[Job | str]:
         pipe = self.redis.pipeline(transaction=False)
-        pipe.hgetall(keys.counters(self.model))
-        pipe.mget(listing.drain_keys(self.model))
         for job_id in job_ids:
-            pipe.hgetall(keys.job(job_id))
-            pipe.zscore(keys.EXPIRY, job_id)
-            pipe.hget(keys.OWNERS, job_id)
-        counters, drained, *found = pipe.execute()
-        rate = listing.drained_per_s(drained)
+            pipe.execute_command("HMGET", keys.job(job_id), *record.READ)
+        rows = [listing.present(record.READ, values) for values in pipe.execute()]
+        missing = [i for i, row in zip(job_ids, rows, strict=True) if not _is_there(row)]
+        tombs = self._tombs(missing) if missing else {}
+        places = self._places(rows)
+        return [
+            self._to_job(i, row, place) if _is_there(row) else tombs[i]
+            for i, row, place in zip(job_ids, rows, places, strict=True)
+        ]
 
-        def place(row: record.Hash) -> QueuePlace:
-            return listing.place(row, counters, rate)
-
-        facts = zip(job_ids, found[::3], found[1::3], found[2::3], strict=True)
-        return [self._to_job(place, *each) for each in facts]
-
-    def _to_job(
-        self,
-        place: Callable[[record.Hash], QueuePlace],
-        job_id: str,
-        row: record.Hash,
-        gone: float | None,
-        owner: bytes | None,
-    ) -> Job | str:
-        if not self._sees(row.get(b"owner", owner or b"")):
+    def _to_job(self, job_id: str, row: record.Hash, place: QueuePlace | None) -> Job | str:
+        if not self._sees(row.get(b"owner", b"")):
             return "unknown"
-        if not row or row[b"status"] == b"staged":
-            return "unknown" if gone is None else "gone"
         if record.missed_its_start(row) and self._scripts.expire(args=[job_id]):
             return self._read([job_id])[0]
-        has_place = row[b"status"] == b"queued" and row[b"slug"].decode() == self._slug
-        return record.to_job(job_id, row, place(row) if has_place else None)
+        return record.to_job(job_id, row, place)
+
+    def _tombs(self, job_ids: Sequence[str]) -> dict[str, str]:
+        """Of ids without a record: "gone" if there was one that this owner sees, else "unknown"."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.zscore(keys.EXPIRY, job_id)
+            pipe.hget(keys.OWNERS, job_id)
+        found = pipe.execute()
+        return {
+            job_id: "unknown" if gone is None or not self._sees(owner or b"") else "gone"
+            for job_id, gone, owner in zip(job_ids, found[::2], found[1::2], strict=True)
+        }
+
+    def _places(self, rows: Sequence[record.Hash]) -> list[QueuePlace | None]:
+        """Where those that are queued here stand."""
+        slug = self._slug.encode()
+        queued = [row.get(b"status") == b"queued" and row[b"slug"] == slug for row in rows]
+        owners = {
+            row.get(b"owner", b"").decode() for row, is_ in zip(rows, queued, strict=True) if is_
+        }
+        if not owners:
+            return [None] * len(rows)
+        names = [name for owner in owners for name in listing.place_counters(owner)]
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hmget(keys.counters(self.model), names)
+        pipe.mget(listing.drain_keys(self.model))
+        counters, drained = pipe.execute()
+        found = listing.present([name.encode() for name in names], counters)
+        rate = listing.drained_per_s(drained)
+        return [
+            listing.place(row, found, rate) if is_ else None
+            for row, is_ in zip(rows, queued, strict=True)
+        ]
 
     def _sees(self, owner: bytes) -> bool:
         return self.owner.sees_all or owner.decode() == self.owner.id

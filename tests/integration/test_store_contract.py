@@ -22,6 +22,8 @@ from distilq.errors import (
     StoreUnavailable,
 )
 from distilq.jobs import Job, JobRequest, JobStatus, Outcome, Priority, Sequence, Usage
+from distilq.owner import EVERYBODY, Owner
+from distilq.parameters import Parameters
 from distilq.settings import Settings
 from distilq.store import Jobs, JobStore
 from distilq.testing import MemoryStore
@@ -436,3 +438,13 @@ def test_a_store_out_of_reach_says_so_whatever_is_asked(dead_store: Jobs) -> Non
     for call in calls:
         with pytest.raises(StoreUnavailable):
             call()
+
+
+@pytest.mark.parametrize("owner", [EVERYBODY, Owner("one")])
+def test_what_a_submission_answers_is_what_the_next_look_finds(store: Jobs, owner: Owner) -> None:
+    store.submit(ask(priority=Priority.INTERACTIVE))
+    mine = store.owned_by(owner)
+    asked = ask(inputs=("a", "b"), metadata={"k": "v"}, parameters=Parameters(stop=(".",)))
+    for _ in range(2):
+        job = mine.submit(asked)
+        assert mine.get(job.id) == job

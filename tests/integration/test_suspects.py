@@ -74,7 +74,9 @@ def test_a_batch_that_takes_too_long_lapses_before_its_first_record_does(
 ) -> None:
     requests = [JobRequest(inputs="a").resolved() for _ in range(2)]
     staging = keys.staging("b" * 32)
-    store._stage(staging, 0, [("1" * 32, requests[0])])
-    redis_client.expire(staging, 5)
-    store._stage(staging, 1, [("2" * 32, requests[1])])
+    for number, request in enumerate(requests):
+        args, _ = store._staged(number, [str(number) * 32], [request])
+        store._scripts.stage(keys=[staging], args=args)
+        if number == 0:
+            redis_client.expire(staging, 5)
     assert 0 < redis_client.ttl(staging) <= 5

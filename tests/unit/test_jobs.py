@@ -106,7 +106,7 @@ def test_the_cost_counts_prompts_once_and_new_tokens_per_row() -> None:
     assert request.cost == (2 + 1) + 4 * 7
 
 
-@given(st.text(st.characters(exclude_characters="\0"), max_size=50))
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=50))
 def test_any_text_without_nul_is_a_prompt(text: str) -> None:
     assert parse(inputs=text).prompts == (text,)
 

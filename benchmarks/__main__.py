@@ -18,11 +18,10 @@ NAMES = [
     "engine",
     "step_profile",
     "queue_path",
+    "queue_depth",
     "scale",
     "memory",
     "submission",
-    "whole_path",
-    "mixed",
     "perplexity",
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,11 @@ from torch import Tensor
 from . import cache, linear
 from .activation import gelu
 from .attention import Attention, DecodeAttention, PrefillAttention
+from .fixed import FixedAttention
+from .graphs import Graphs, Recorder, Work
 from .rows import Candidates, Chunk, Draws, ModelInfo, Row, Segment
 from .sampling import Sampler, candidates
+from .transfer import send
 from .weights import LayerWeights, Pair, Weights
 
 
@@ -68,8 +71,22 @@ class GPT2:
 
     def reserve(self, tokens: int) -> None:
         shape = self._shape
+        self._graphs: Graphs | None = None  # theirs is the memory of the cache that was
         self._cache = cache.Cache(tokens, shape.layers, shape.heads, shape.head_width, self._tokens)
         self._batch: DecodeBatch | None = None
+        if self._device != "cpu":
+            self._graphs = self.graphs(Recorder())
+
+    def graphs(self, record: Callable[[Work], Work]) -> Graphs:
+        """Steps of fixed shapes over the cache; on a CPU nothing can record them but a test."""
+        return Graphs(
+            self._fixed_step,
+            record,
+            spare=self._cache.spare,
+            n_positions=self._shape.n_positions,
+            vocab_size=self._shape.vocab_size,
+            device=self._device,
+        )
 
     def copy(self, source: Segment, target: Segment, tokens: int) -> None:
         self._cache.copy(source, target, tokens)
@@ -81,13 +98,19 @@ class GPT2:
     def forward(
         self, rows: Sequence[Row], chunks: Sequence[Chunk]
     ) -> tuple[Tensor, list[list[Candidates]]]:
-        """Feed every row's last token and the chunks' tokens, all in one pass.
+        """Feed every row's last token and the chunks' tokens: in one pass, or on CUDA in two.
 
-        Returns the rows' logits (rows, vocabulary) in float32, and each chunk's candidates. The
-        batch is set up again only when `rows` is another list.
+        Returns the rows' logits (rows, vocabulary) in float32, which are overwritten by the next
+        step, and each chunk's candidates. The batch is set up again only when `rows` is another
+        list.
         """
-        decoded, *prefilled = self._pass(rows, chunks)
-        return self._logits(decoded), [
+        logits = self._graphs.logits(rows) if self._graphs and rows else None
+        if logits is None:
+            decoded, *prefilled = self._pass(rows, chunks)
+            logits = self._logits(decoded)
+        else:
+            prefilled = list(self._pass([], chunks)[1:]) if chunks else []
+        return logits, [
             self._candidates(chunk, hidden) if chunk.wants_logits else []
             for chunk, hidden in zip(chunks, prefilled, strict=True)
         ]
@@ -115,7 +138,7 @@ class GPT2:
         for chunk in chunks:
             ids += chunk.prompt.ids[chunk.start : chunk.stop]
             places += range(chunk.start, chunk.stop)
-        positions = torch.tensor(places, device=self._device)
+        positions = send(torch.tensor(places), self._device)
         batch = self._decode_batch(rows)
         sizes = [len(rows), *(chunk.stop - chunk.start for chunk in chunks)]
         index = [batch.index]
@@ -125,9 +148,18 @@ class GPT2:
             *(PrefillAttention(self._cache, chunk) for chunk in chunks),
         ]
         where = (torch.cat(index) + positions[:, None]).flatten()
-        tokens = torch.tensor(ids, device=self._device)
+        tokens = send(torch.tensor(ids), self._device)
         hidden = self._hidden(tokens, positions, where, sizes, parts)
         return torch.split(hidden, sizes)
+
+    def _fixed_step(self, inputs: Tensor, length: int) -> Tensor:
+        """Logits of rows packed as fixed.py says, each of `length` tokens at most."""
+        ids, positions, offsets, sizes = inputs.unbind(1)
+        starts = self._cache.starts(offsets, sizes)
+        attention = FixedAttention(self._cache, starts, sizes, positions, length)
+        where = (starts + positions[:, None]).flatten()
+        hidden = self._hidden(ids, positions, where, [len(inputs)], [attention])
+        return self._head(self._normed(hidden, self._norm))
 
     def _decode_batch(self, rows: Sequence[Row]) -> DecodeBatch:
         if self._batch is None or self._batch.rows is not rows:

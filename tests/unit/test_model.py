@@ -27,14 +27,14 @@ def checkpoint(**changed: Any) -> GPT2LMHeadModel:
     return model
 
 
-def model_of(source: GPT2LMHeadModel, precision: str = "float32") -> GPT2:
+def model_of(source: GPT2LMHeadModel, precision: str = "float32", device: str = CPU) -> GPT2:
     read = weights.read(source)
     info = ModelInfo(
         name="small",
         source="tests",
         revision=None,
         precision=precision,
-        device=CPU,
+        device=device,
         n_positions=read.shape.n_positions,
         vocab_size=read.shape.vocab_size,
         parameters=read.parameters,
@@ -45,9 +45,9 @@ def model_of(source: GPT2LMHeadModel, precision: str = "float32") -> GPT2:
     return model
 
 
-def prefill(model: GPT2, rows: list[Row], at_once: int = 64) -> None:
+def prefill(model: GPT2, rows: list[Row], at_once: int = 64, capacity: int = 4096) -> None:
     """All but the last token of every row, several rows in one pass."""
-    segments = Segments(4096)
+    segments = Segments(capacity)
     chunks = []
     for row in rows:
         row.segment = segments.take(row.prompt.tokens)

@@ -25,7 +25,7 @@ from worker.segments import SMALLEST
 
 from . import measure
 from .cuda_texts import agreement
-from .engine import Prompts, rate_of_engine
+from .subjects import Prompts, rate_of_engine
 
 ROWS = [1, 8, 32, 64, 128, 256, 512]
 GENERATE, CONTINUOUS, OURS = "generate", "continuous batching", "distilq"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,11 @@ def load_engine(settings: Settings) -> Engine:
     resolved = resolve(settings.model)
     if resolved.note:
         log.warning("model %s: %s", resolved.name, resolved.note)
-    model, tokenizer = _load(resolved, settings)
-    _warm_up(model, tokenizer)
+    # libgomp keeps the helpers of every thread that has ever computed, and once there are more of
+    # them than cores lets none wait actively: then each operation of the engine wakes one, and a
+    # step takes half as long again. The helpers of a thread that has ended are gone.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as loader:
+        model, tokenizer = loader.submit(_loaded, resolved, settings).result()
     return Engine(
         model,
         tokenizer,
@@ -45,6 +49,12 @@ def load_engine(settings: Settings) -> Engine:
         max_batch_tokens=settings.max_batch_tokens,
         prefill_budget=settings.prefill_budget,
     )
+
+
+def _loaded(resolved: ResolvedModel, settings: Settings) -> tuple[Model, Tokenizer]:
+    model, tokenizer = _load(resolved, settings)
+    _warm_up(model, tokenizer)
+    return model, tokenizer
 
 
 def _load(resolved: ResolvedModel, settings: Settings) -> tuple[Model, Tokenizer]:

@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run redis test install dev format lint types floors audit unit integration e2e chaos bench clean
+.PHONY: run redis test install dev format lint types floors audit unit integration e2e chaos bench peers peers-full clean
 
 run: redis $(VENV)/run.stamp
 	@exec $(BIN)/distilq up $(ARGS)
@@ -67,8 +67,28 @@ unit integration e2e: dev
 chaos: dev
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-bench: dev
-	@$(BIN)/python -m benchmarks.engine $(ARGS)
+# The short set, under 10 minutes; ARGS="--full" or ARGS="--only engine step_profile".
+bench: dev peers
+	@$(PIP) install -c constraints.txt --group bench
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+# What distilq is measured against, in environments of its own. What cannot be installed is said, and
+# the benchmarks say again that it is absent.
+peers: .venv-peers/made.stamp ; @:
+peers-full: .venv-peers-full/made.stamp ; @:
+
+.venv-peers/made.stamp: benchmarks/peers/requirements.txt
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip --disable-pip-version-check -qq install -r $< && touch $@ || \
+		echo "the peers of $< cannot be installed: the benchmarks run without them"
+
+# torchvision comes with optimum-intel from another index than a CPU's torch may, and then does not
+# load; none of this needs it.
+.venv-peers-full/made.stamp: benchmarks/peers/requirements-full.txt
+	@$(PYTHON) -m venv .venv-peers-full
+	@.venv-peers-full/bin/pip --disable-pip-version-check -qq install -r $< && \
+		.venv-peers-full/bin/pip -qq uninstall -y torchvision && touch $@ || \
+		echo "the peers of $< cannot be installed: the benchmarks run without them"
 
 clean:
 	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

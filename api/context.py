@@ -49,6 +49,6 @@ def request_id() -> str:
     if found is None:
         given = request.headers.get("X-Request-Id", "")
         # No secret: what the kernel draws would cost a system call, and the GIL for its time.
-        drawn = f"{random.getrandbits(128):032x}"
+        drawn = f"{random.getrandbits(128):032x}"  # nosec B311
         found = g.request_id = given if VISIBLE_ASCII.fullmatch(given) else drawn
     return found

@@ -1,99 +1,180 @@
-"""Tokens per second of the engine, beside `transformers.generate` in the same process.
+"""Tokens per second of the engine beside its peers, and beside its own matrix products.
 
-    python -m benchmarks.engine --rows 1 8 32 64 --precision float32 float16 int8
+    python -m benchmarks.engine
+    python -m benchmarks.engine --full
 
-Rates depend on whatever else the machine does, so every figure of the engine is followed by its
-ratio to `generate`, measured just before it on the same prompts.
+Every subject continues the same random 10-token prompts by exactly 30 tokens, with DistilGPT2's
+shape, top-k 50 sampling and one thread per core. They take turns, peers in processes of their own.
+`make peers` and `make peers-full` install the peers; one that is not there is said to be absent.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from distilq.jobs import JobRequest
-from distilq.parameters import Parameters
-from distilq.settings import Settings
-from worker.engine import Engine
-from worker.loading import load_engine, random_distilgpt2
+from . import measure, plot
+from .peers.process import PeerFailed
+from .subjects import SUBJECTS, Prompts, Running, Terms, started
+from .targets import judged
 
-Prompts = list[tuple[int, ...]]
-
-
-def rate_of_engine(engine: Engine, prompts: Prompts, new_tokens: int) -> float:
-    asked = Parameters(max_new_tokens=new_tokens, top_k=50, seed=1)
-    for number, prompt in enumerate(prompts):
-        engine.submit(str(number), JobRequest(inputs=prompt, parameters=asked))
-    before, left = engine.stats.generated_tokens, len(prompts)
-    start = time.perf_counter()
-    while left:
-        left -= len(engine.step())
-    return (engine.stats.generated_tokens - before) / (time.perf_counter() - start)
+SHORT = {"rows": [1, 8, 64], "rounds": 3}
+FULL = {"rows": [1, 8, 32, 64, 128], "rounds": 5}
+#: Tokens per row of the run at every size that is not timed: first calls plan and allocate.
+WARM_UP = 3
 
 
-def rate_of_transformers(model: torch.nn.Module, prompts: Prompts, new_tokens: int) -> float:
-    ids = torch.tensor(prompts)
-    generate: Callable[..., torch.Tensor] = model.generate  # type: ignore[assignment]  # untyped
-    start = time.perf_counter()
-    with torch.inference_mode():
-        out = generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=new_tokens,
-            min_new_tokens=new_tokens,
-            do_sample=True,
-            top_k=50,
-            pad_token_id=0,
-        )
-    return (out.numel() - ids.numel()) / (time.perf_counter() - start)
-
-
-def measure(options: argparse.Namespace) -> None:
-    reference = random_distilgpt2().eval()
+def compare(
+    running: dict[str, Running], absent: dict[str, str], options: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """Every round's rate, by the number of rows and the subject."""
     torch.manual_seed(0)
-    engines = {
-        precision: load_engine(
-            Settings(model="random:distilgpt2", precision=precision, max_rows=max(options.rows))
-        )
-        for precision in options.precision
-    }
-    print("rows  transformers " + "".join(f"{name:>18}" for name in engines))
+    found: dict[str, dict[str, Any]] = {}
     for rows in options.rows:
         drawn = torch.randint(0, 50257, (rows, options.prompt_tokens)).tolist()
-        prompts: Prompts = [tuple(prompt) for prompt in drawn]
-        base, rates = rounds(reference, engines, prompts, options)
-        cells = "".join(f"{rate:9.0f} ({rate / base:5.2f}x)" for rate in rates)
-        print(f"{rows:4}  {base:12.0f} {cells}", flush=True)
+        prompts = [tuple(prompt) for prompt in drawn]
+        _warm_up(running, absent, prompts)
+        spreads = measure.interleaved(
+            {name: partial(s.rate, prompts, options.new_tokens) for name, s in running.items()},
+            options.rounds,
+        )
+        found[str(rows)] = {name: spread.record() for name, spread in spreads.items()}
+        print(f"{rows} rows measured", file=sys.stderr, flush=True)
+    return found
 
 
-def rounds(
-    reference: torch.nn.Module,
-    engines: dict[str, Engine],
-    prompts: Prompts,
-    options: argparse.Namespace,
-) -> tuple[float, list[float]]:
-    """Medians over alternating rounds, so that a busy minute falls on all alike."""
-    base: list[float] = []
-    rates: list[list[float]] = [[] for _ in engines]
-    for _ in range(options.rounds):
-        base.append(rate_of_transformers(reference, prompts, options.new_tokens))
-        for found, engine in zip(rates, engines.values(), strict=True):
-            found.append(rate_of_engine(engine, prompts, options.new_tokens))
-    return statistics.median(base), [statistics.median(found) for found in rates]
+def _warm_up(running: dict[str, Running], absent: dict[str, str], prompts: Prompts) -> None:
+    """One short run of each; a peer that cannot do it is absent from here on."""
+    for name, subject in list(running.items()):
+        try:
+            subject.rate(prompts, WARM_UP)
+        except PeerFailed as error:
+            absent[name] = f"it failed at {len(prompts)} rows: {error}"
+            running.pop(name).close()
+
+
+def medians(record: dict[str, Any]) -> dict[int, dict[str, float]]:
+    return {
+        int(rows): {name: spread["median"] for name, spread in by_subject.items()}
+        for rows, by_subject in record["found"]["rates"].items()
+    }
+
+
+def tables(record: dict[str, Any]) -> str:
+    """Tokens per second, the share of the products' own rate, and the targets."""
+    by_rows = medians(record)
+    absent = "".join(
+        f"Absent: {_label(name)}: {reason}.\n" for name, reason in record["found"]["absent"].items()
+    )
+    parts = [
+        _rates(record, by_rows),
+        absent,
+        _shares(by_rows),
+        judged(by_rows),
+        _conditions(record),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _rates(record: dict[str, Any], by_rows: Mapping[int, Mapping[str, float]]) -> str:
+    """Ratios are to `generate`; the spread is the widest of any size."""
+    head = "".join(f" {rows} |" for rows in by_rows)
+    lines = [f"| tokens/s (ratio to `generate`), rows: |{head} spread |"]
+    lines.append("|---|" + "---:|" * (len(by_rows) + 1))
+    for subject in SUBJECTS:
+        cells = [_cell(rates, subject.name) for rates in by_rows.values()]
+        if any(cells):
+            spread = _spread(record, subject.name)
+            lines.append(f"| {subject.label} | {' | '.join(cells)} | ±{spread:.0%} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(rates: Mapping[str, float], name: str) -> str:
+    if name not in rates:
+        return ""
+    ratio = f" ({rates[name] / rates['generate']:.2f}x)" if "generate" in rates else ""
+    return f"{rates[name]:,.0f}{ratio}"
+
+
+def _spread(record: dict[str, Any], name: str) -> float:
+    """Half of what lies between the slowest round and the fastest, as a share of the median."""
+    found = [by_subject.get(name) for by_subject in record["found"]["rates"].values()]
+    spread: float = max((each["high"] - each["low"]) / 2 / each["median"] for each in found if each)
+    return spread
+
+
+def _shares(by_rows: Mapping[int, Mapping[str, float]]) -> str:
+    head = "".join(f" {rows} |" for rows in by_rows)
+    lines = [f"| share of the products' own rate, rows: |{head}", "|---|" + "---:|" * len(by_rows)]
+    for precision in ("float16", "int8"):
+        cells = [
+            f"{rates[f'ours-{precision}'] / rates[f'limit-{precision}']:.0%}"
+            if {f"ours-{precision}", f"limit-{precision}"} <= rates.keys()
+            else ""
+            for rates in by_rows.values()
+        ]
+        lines.append(f"| {precision} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _conditions(record: dict[str, Any]) -> str:
+    machine, asked = record["machine"], record["asked"]
+    versions = {name: v for about in record["found"]["peers"].values() for name, v in about.items()}
+    versions["torch"] = machine["packages"]["torch"]
+    versions["transformers"] = machine["packages"]["transformers"]
+    peers = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    return f"{machine['cpu']}, {asked['threads']} threads on {machine['cores']} cores; {peers}.\n"
+
+
+def _label(name: str) -> str:
+    return next(subject.label for subject in SUBJECTS if subject.name == name)
+
+
+def plots(record: dict[str, Any], folder: Path) -> None:
+    """engine.svg: a line per subject over the rows."""
+    by_rows = medians(record)
+    series = {
+        subject.label.replace("*", "").replace("`", ""): plot.Series(
+            [rates.get(subject.name) for rates in by_rows.values()],
+            bold=subject.name.startswith("ours-"),
+            dotted=subject.limit,
+        )
+        for subject in SUBJECTS
+        if any(subject.name in rates for rates in by_rows.values())
+    }
+    plot.over_rows(folder / "engine.svg", list(by_rows), series, "tokens per second")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 32, 64])
-    parser.add_argument("--precision", nargs="+", default=["float32", "float16", "int8"])
+    parser.add_argument("--full", action="store_true", help="every size, and all the peers")
+    parser.add_argument("--rows", type=int, nargs="+")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--subjects", nargs="+", choices=[s.name for s in SUBJECTS])
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--prompt-tokens", type=int, default=10)
     parser.add_argument("--new-tokens", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
-    measure(parser.parse_args(arguments))
+    options = parser.parse_args(arguments)
+    defaults = FULL if options.full else SHORT
+    options.rows = options.rows or defaults["rows"]
+    options.rounds = options.rounds or defaults["rounds"]
+    names = options.subjects or [s.name for s in SUBJECTS if options.full or not s.full]
+    running, absent = started(names, Terms(options.threads, max(options.rows)))
+    try:
+        rates = compare(running, absent, options)
+    finally:
+        for subject in running.values():
+            subject.close()
+    about = {name: subject.about for name, subject in running.items() if subject.about}
+    measure.write("engine", {"rates": rates, "absent": absent, "peers": about}, vars(options))
+    print(tables(measure.read("engine")))
 
 
 if __name__ == "__main__":

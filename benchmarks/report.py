@@ -3,7 +3,8 @@
     python -m benchmarks.report
 
 A table stands between `<!-- table NAME -->` and `<!-- end -->`. It comes from `tables(record)` of
-the benchmark that wrote results/NAME.json, so what the page says is what was measured.
+the benchmark that wrote results/NAME.json, so what the page says is what was measured. A benchmark
+with `plots(record, folder)` draws its figures into docs/plots.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from . import measure
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+PLOTS = PAGE.parent / "plots"
 BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -25,7 +27,10 @@ def filled(page: str) -> str:
 
 def _tables(name: str) -> str:
     benchmark = importlib.import_module(f"benchmarks.{name}")
-    tables: str = benchmark.tables(measure.read(name))
+    record = measure.read(name)
+    if hasattr(benchmark, "plots"):
+        benchmark.plots(record, PLOTS)
+    tables: str = benchmark.tables(record)
     return tables.rstrip("\n") + "\n"
 
 

@@ -24,7 +24,7 @@ COMMON_COMMANDS = (
     *("zadd", "zrem", "zscore", "zrange", "zrangebyscore", "smembers"),
 )
 API_COMMANDS = ("persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe")
-WORKER_COMMANDS = ("script|exists", "brpop", "blpop", "incr", "sismember", "zremrangebyscore")
+WORKER_COMMANDS = ("script|exists", "brpop", "blpop", "incrby", "sismember", "zremrangebyscore")
 #: Celery's events and remote control.
 CELERY_COMMANDS = ("sadd", "srem", "psubscribe", "punsubscribe")
 

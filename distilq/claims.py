@@ -19,6 +19,9 @@ from distilq.scripts import Scripts
 #: More tokens than any worker has place for.
 NO_LIMIT = 2**52
 
+#: Outcomes written per Lua call, so that no call holds Redis for more than a few milliseconds.
+FINISHED_PER_CALL = 128
+
 #: Seconds after its last heartbeat at which a worker's id is dropped from the list.
 FORGET_WORKER_S = 3_600
 
@@ -87,26 +90,18 @@ class Claims:
         ]
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], served_by: Mapping[str, str]) -> None:
-        """Write the outcomes of one step in one pipeline; `served_by` goes into each record.
+        """Write the outcomes of one step; `served_by` goes into each record.
 
         An outcome whose claim is no longer valid is dropped: another worker has the job, or had it.
         """
         stamp = [text for pair in served_by.items() for text in pair]
-        pipe = self.redis.pipeline(transaction=False)
-        for claim, outcome in done:
-            self._scripts.finish(
-                args=[
-                    self._slug,
-                    claim.id,
-                    claim.fence,
-                    _status(outcome).value,
-                    outcome.usage.generated_tokens,
-                    *record.outcome_fields(outcome),
-                    *stamp,
-                ],
-                client=pipe,
-            )
-        pipe.execute()
+        for start in range(0, len(done), FINISHED_PER_CALL):
+            args: list[str | int | bytes] = [self._slug]
+            for claim, outcome in done[start : start + FINISHED_PER_CALL]:
+                fields = [*record.outcome_fields(outcome), *stamp]
+                args += [claim.id, claim.fence, _status(outcome).value]
+                args += [outcome.usage.generated_tokens, len(fields), *fields]
+            self._scripts.finish(args=args)
 
     def renew(self, progress: Mapping[Claim, tuple[int, int]]) -> dict[str, str]:
         """Renew the leases of jobs with these (tokens, sequences) done.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-#: Version of the job record and of the queue message. A worker hands back what is newer.
+#: Version of the job record, of the defaults that it leaves out, and of the queue message. A worker
+#: hands back what is newer.
 VERSION = 1
 
 #: Queues in the order in which they are served.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 from distilq import keys
 from distilq.jobs import TASK_NAME
@@ -16,15 +17,22 @@ from distilq.jobs import TASK_NAME
 #: Stand-ins that Lua fills in when it makes messages by itself.
 ID, QUEUE = "@id@", "@queue@"
 
-_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-_BODY = base64.b64encode(json.dumps([[], {}, _EMBED]).encode()).decode()
+
+def body() -> list[Any]:
+    """Celery's arguments, keyword arguments and callbacks: none."""
+    return [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
 
 
-def _envelope() -> str:
+PLAIN_BODY = json.dumps(body()).encode()
+BODY = base64.b64encode(PLAIN_BODY).decode()
+
+
+def envelope(job_id: str, queue: str) -> dict[str, Any]:
+    """The Celery message of one job, before it is written as JSON."""
     headers: dict[str, object] = {
         "lang": "py",
         "task": TASK_NAME,
-        "id": ID,
+        "id": job_id,
         "shadow": None,
         "eta": None,
         "expires": None,
@@ -32,7 +40,7 @@ def _envelope() -> str:
         "group_index": None,
         "retries": 0,
         "timelimit": [None, None],
-        "root_id": ID,
+        "root_id": job_id,
         "parent_id": None,
         "argsrepr": "-",
         "kwargsrepr": "-",
@@ -43,25 +51,23 @@ def _envelope() -> str:
         "stamps": {},
     }
     properties = {
-        "correlation_id": ID,
+        "correlation_id": job_id,
         "delivery_mode": 2,
-        "delivery_info": {"exchange": "", "routing_key": QUEUE},
+        "delivery_info": {"exchange": "", "routing_key": queue},
         "priority": 0,
         "body_encoding": "base64",
-        "delivery_tag": ID,
+        "delivery_tag": job_id,
     }
-    return json.dumps(
-        {
-            "body": _BODY,
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": headers,
-            "properties": properties,
-        }
-    )
+    return {
+        "body": BODY,
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": headers,
+        "properties": properties,
+    }
 
 
-ENVELOPE = _envelope()
+ENVELOPE = json.dumps(envelope(ID, QUEUE))
 
 
 def message(job_id: str, queue: str) -> str:

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
         65_536, ge=1024, description="tokens a worker's KV cache holds, all rows together"
     )
     prefill_budget: int = Field(
-        512, ge=16, le=8192, description="prompt tokens a worker prefills per step"
+        512, ge=16, le=8192, description="most prompt tokens a worker prefills per step"
     )
     threads: int = Field(0, ge=0, description="torch threads of a worker; 0: one per core")
     drain_s: float = Field(

@@ -5,6 +5,7 @@ celery -A distilq.worker.app worker
 
 from __future__ import annotations
 
+import gc
 import logging
 import secrets
 import sys
@@ -67,6 +68,7 @@ def create_worker(settings: Settings) -> Celery:
     }
     worker.task(name=TASK_NAME, ignore_result=False)(generate)
     signals.worker_ready.connect(hush_celery, weak=False)
+    signals.worker_ready.connect(spare_collector, weak=False)
     if not settings.allow_volatile:
         signals.worker_init.connect(lambda **_: refuse_volatile(redis), weak=False)
     return worker
@@ -75,6 +77,15 @@ def create_worker(settings: Settings) -> Celery:
 def hush_celery(**_: object) -> None:
     """Celery announces the change of a default, which is set above: six lines per reconnection."""
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+
+
+def spare_collector(**_: object) -> None:
+    """What is there by now lives as long as the process; without it collections are short.
+
+    A tenth of a job's time with a model that costs nothing; a pause of 0.14 s with torch loaded.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def refuse_volatile(redis: RedisClient) -> None:

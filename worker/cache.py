@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .rows import Row, Segment
+from .transfer import send
 
 #: Keys beyond a row's own are masked. Lengths are rounded up to this many, a multiple of the widest
 #: vector, so that the padding only ever adds exact zeros.
@@ -31,6 +32,9 @@ class Cache:
     def __init__(self, tokens: int, layers: int, heads: int, width: int, like: Tensor) -> None:
         self._heads = heads
         self._width = width
+        #: Behind all that is handed out: where padded rows of a batch write.
+        self.spare = Segment(tokens, 1)
+        tokens += self.spare.size
         self.keys = [_zeros(tokens * heads, width, like) for _ in range(layers)]
         self.values = [_zeros(tokens * heads, width, like) for _ in range(layers)]
 
@@ -42,10 +46,14 @@ class Cache:
 
     def index(self, segments: Sequence[Segment]) -> Tensor:
         """Number of the vector at position 0 of every (segment, head)."""
-        offsets = torch.tensor([segment.offset * self._heads for segment in segments])
-        sizes = torch.tensor([segment.size for segment in segments])
-        index = offsets[:, None] + sizes[:, None] * torch.arange(self._heads)
-        return index.to(self.keys[0].device)
+        offsets = torch.tensor([segment.offset for segment in segments], dtype=torch.long)
+        sizes = torch.tensor([segment.size for segment in segments], dtype=torch.long)
+        return send(self.starts(offsets, sizes), self.keys[0].device)
+
+    def starts(self, offsets: Tensor, sizes: Tensor) -> Tensor:
+        """As `index`, of segments whose numbers may be on the device."""
+        heads = torch.arange(self._heads, device=offsets.device)
+        return offsets[:, None] * self._heads + sizes[:, None] * heads
 
     def copy(self, source: Segment, target: Segment, tokens: int) -> None:
         for store in (*self.keys, *self.values):

@@ -18,7 +18,7 @@ from distilq.jobs import JobRequest, Outcome
 
 from . import outcomes, tokens
 from .plan import plan_next
-from .rows import ActiveJob, Draws, Model, Prompt, Row, Tokenizer
+from .rows import ActiveJob, Candidates, Chunk, Draws, Model, Prompt, Row, Tokenizer
 from .scheduler import Scheduler
 
 log = logging.getLogger("distilq.engine")
@@ -98,8 +98,7 @@ class Engine:
         self._expire()
         try:
             self._admit()
-            self._prefill()
-            self._decode()
+            self._forward()
         except Exception as error:
             log.exception("a step failed; its jobs end, the others go on")
             self._fail_running(error)
@@ -172,21 +171,28 @@ class Engine:
             log.exception("job %s cannot be planned", job.key)
             self._fail(job, GenerationFailed(_described(error)))
 
-    def _prefill(self) -> None:
-        prefills = self._scheduler.prefills
-        chunks = prefills.chunks()
-        if not chunks:
+    def _forward(self) -> None:
+        """One pass of the model: decode the rows that are ready, prefill for those that are not."""
+        rows, chunks = self._scheduler.ready(), self._scheduler.chunks()
+        if not rows and not chunks:
             return
-        for chunk, found in zip(chunks, self.model.prefill(chunks), strict=True):
-            prompt = chunk.prompt
-            if prompt.logprobs is not None and chunk.wants_logits:
-                ids = prompt.ids[chunk.start + 1 : chunk.stop + 1]
-                prompt.logprobs += outcomes.logprobs(ids, found, self.tokenizer)
-            prefills.note(chunk)
-            self._prefilled += chunk.stop - chunk.start
-            if prompt.is_prefilled:
-                for row in list(prompt.admitted):
-                    self._start(row)
+        self._note_start(rows)
+        logits, found = self.model.forward(rows, chunks)
+        for chunk, candidates in zip(chunks, found, strict=True):
+            self._note_prefilled(chunk, candidates)
+        if rows:
+            self._decode(rows, self.model.sample(logits, rows))
+
+    def _note_prefilled(self, chunk: Chunk, found: Sequence[Candidates]) -> None:
+        prompt = chunk.prompt
+        if prompt.logprobs is not None and chunk.wants_logits:
+            ids = prompt.ids[chunk.start + 1 : chunk.stop + 1]
+            prompt.logprobs += outcomes.logprobs(ids, found, self.tokenizer)
+        self._scheduler.prefills.note(chunk)
+        self._prefilled += chunk.stop - chunk.start
+        if prompt.is_prefilled:
+            for row in list(prompt.admitted):
+                self._start(row)
 
     def _start(self, row: Row) -> None:
         """Bring a prefilled prompt's keys into a row's segment, and let it decode."""
@@ -198,12 +204,7 @@ class Engine:
             row.finish_reason = "length"
             self._retire(row)
 
-    def _decode(self) -> None:
-        rows = self._scheduler.ready()
-        if not rows:
-            return
-        self._note_start(rows)
-        draws = self.model.sample(self.model.decode(rows), rows)
+    def _decode(self, rows: Sequence[Row], draws: Draws) -> None:
         self._steps += 1
         self._row_steps += len(rows)
         for number, row in enumerate(rows):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,16 @@ def load_engine(settings: Settings) -> Engine:
     Raises:
         ModelUnavailable: it cannot be served; the message says why in one line.
     """
-    resolved = resolve(settings.model)
-    if resolved.note:
-        log.warning("model %s: %s", resolved.name, resolved.note)
     # libgomp keeps the helpers of every thread that has ever computed, and once there are more of
     # them than cores lets none wait actively: then each operation of the engine wakes one, and a
     # step takes half as long again. The helpers of a thread that has ended are gone.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as loader:
-        model, tokenizer = loader.submit(_loaded, resolved, settings).result()
+        return loader.submit(_warm_engine, settings).result()
+
+
+def _warm_engine(settings: Settings) -> Engine:
+    model, tokenizer = load_model(settings)
+    _warm_up(model, tokenizer)
     return Engine(
         model,
         tokenizer,
@@ -51,13 +53,15 @@ def load_engine(settings: Settings) -> Engine:
     )
 
 
-def _loaded(resolved: ResolvedModel, settings: Settings) -> tuple[Model, Tokenizer]:
-    model, tokenizer = _load(resolved, settings)
-    _warm_up(model, tokenizer)
-    return model, tokenizer
+def load_model(settings: Settings) -> tuple[Model, Tokenizer]:
+    """Resolve and load the model of the settings.
 
-
-def _load(resolved: ResolvedModel, settings: Settings) -> tuple[Model, Tokenizer]:
+    Raises:
+        ModelUnavailable: it cannot be loaded; the message says why in one line.
+    """
+    resolved = resolve(settings.model)
+    if resolved.note:
+        log.warning("model %s: %s", resolved.name, resolved.note)
     if resolved.kind == "simulated":
         return SimulatedModel(resolved), ByteTokenizer()
     import torch
@@ -65,9 +69,9 @@ def _load(resolved: ResolvedModel, settings: Settings) -> tuple[Model, Tokenizer
     if settings.threads:
         torch.set_num_threads(settings.threads)
     if resolved.kind == "random":
-        return _build(resolved, random_distilgpt2(), BUNDLED, settings)
+        return _build(resolved, random_distilgpt2, BUNDLED, settings)
     path = _fetched(resolved) if resolved.kind == "hub" else Path(resolved.source)
-    return _build(resolved, _checkpoint(path), path, settings)
+    return _build(resolved, lambda: _checkpoint(path), path, settings)
 
 
 def _fetched(resolved: ResolvedModel) -> Path:
@@ -132,12 +136,12 @@ def random_distilgpt2() -> Any:
 
 
 def _build(
-    resolved: ResolvedModel, checkpoint: Any, tokenizer_at: Path, settings: Settings
+    resolved: ResolvedModel, load: Callable[[], Any], tokenizer_at: Path, settings: Settings
 ) -> tuple[Model, Tokenizer]:
     from . import precision, weights
     from .model import GPT2
 
-    read = weights.read(checkpoint)
+    read = weights.read(load())  # no name for the checkpoint: it goes as its weights are packed
     device = precision.device()
     concrete = precision.concrete(settings.precision, device)
     info = ModelInfo(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,16 +10,14 @@ import torch.nn.functional as F  # noqa: N812 - the name that every torch user e
 from torch import Tensor
 
 from . import cache, linear
+from .activation import gelu
+from .attention import Attention, DecodeAttention, PrefillAttention
+from .fixed import FixedAttention
+from .graphs import Graphs, Recorder, Work
 from .rows import Candidates, Chunk, Draws, ModelInfo, Row, Segment
 from .sampling import Sampler, candidates
+from .transfer import send
 from .weights import LayerWeights, Pair, Weights
-
-#: 2z of GELU's tanh form: GELU_LINEAR * (x + GELU_CUBIC * x^3), Hendrycks and Gimpel 2016.
-GELU_LINEAR = 2 * math.sqrt(2 / math.pi)
-GELU_CUBIC = 0.044715
-
-#: Attention of new queries over one layer's cache: (layer, query) gives what each query sees.
-Attention = Callable[[int, Tensor], Tensor]
 
 
 class Layer:
@@ -40,14 +37,12 @@ class Layer:
 
 @dataclass(eq=False)
 class DecodeBatch:
-    """What of a decode step stays the same while the same rows run."""
+    """What of a step stays the same while the same rows run."""
 
     rows: Sequence[Row]
     runs: list[cache.Run]
     #: Number of the vector at position 0, for each (row, head).
     index: Tensor
-    #: Position of each row's last token; kept here so that no step builds it anew.
-    positions: Tensor
 
 
 class GPT2:
@@ -76,8 +71,22 @@ class GPT2:
 
     def reserve(self, tokens: int) -> None:
         shape = self._shape
+        self._graphs: Graphs | None = None  # theirs is the memory of the cache that was
         self._cache = cache.Cache(tokens, shape.layers, shape.heads, shape.head_width, self._tokens)
         self._batch: DecodeBatch | None = None
+        if self._device != "cpu":
+            self._graphs = self.graphs(Recorder())
+
+    def graphs(self, record: Callable[[Work], Work]) -> Graphs:
+        """Steps of fixed shapes over the cache; on a CPU nothing can record them but a test."""
+        return Graphs(
+            self._fixed_step,
+            record,
+            spare=self._cache.spare,
+            n_positions=self._shape.n_positions,
+            vocab_size=self._shape.vocab_size,
+            device=self._device,
+        )
 
     def copy(self, source: Segment, target: Segment, tokens: int) -> None:
         self._cache.copy(source, target, tokens)
@@ -86,41 +95,77 @@ class GPT2:
         return self._sampler.sample(logits, rows)
 
     @torch.inference_mode()
-    def decode(self, rows: Sequence[Row]) -> Tensor:
-        """Feed every row's last token; logits (rows, vocabulary) in float32.
+    def forward(
+        self, rows: Sequence[Row], chunks: Sequence[Chunk]
+    ) -> tuple[Tensor, list[list[Candidates]]]:
+        """Feed every row's last token and the chunks' tokens: in one pass, or on CUDA in two.
 
-        The batch is set up again only when `rows` is another list.
+        Returns the rows' logits (rows, vocabulary) in float32, which are overwritten by the next
+        step, and each chunk's candidates. The batch is set up again only when `rows` is another
+        list.
         """
-        batch = self._batch
-        if batch is None or batch.rows is not rows:
-            batch = self._batch = self._set_up(rows)
-        tokens = torch.tensor([row.last_token for row in rows], device=self._device)
-        batch.positions.copy_(torch.tensor([row.position for row in rows]))
-        attend = DecodeAttention(self._cache, batch, rows)
-        hidden = self._forward(tokens, batch.positions, batch.index, attend)
-        return self._logits(hidden)
-
-    def _set_up(self, rows: Sequence[Row]) -> DecodeBatch:
-        index = self._cache.index([row.place for row in rows])
-        positions = torch.empty(len(rows), dtype=torch.long, device=self._device)
-        return DecodeBatch(rows, cache.runs(rows), index, positions)
+        logits = self._graphs.logits(rows) if self._graphs and rows else None
+        if logits is None:
+            decoded, *prefilled = self._pass(rows, chunks)
+            logits = self._logits(decoded)
+        else:
+            prefilled = list(self._pass([], chunks)[1:]) if chunks else []
+        return logits, [
+            self._candidates(chunk, hidden) if chunk.wants_logits else []
+            for chunk, hidden in zip(chunks, prefilled, strict=True)
+        ]
 
     @torch.inference_mode()
-    def prefill(self, chunks: Sequence[Chunk]) -> list[list[Candidates]]:
-        """Compute the chunks' keys and values, all in one pass."""
-        ids = [chunk.prompt.ids[chunk.start : chunk.stop] for chunk in chunks]
-        tokens = torch.tensor([token for part in ids for token in part], device=self._device)
-        positions = torch.cat([torch.arange(c.start, c.stop) for c in chunks]).to(self._device)
-        index = self._cache.index([chunk.segment for chunk in chunks])
-        lengths = torch.tensor([len(part) for part in ids], device=self._device)
-        index = index.repeat_interleave(lengths, 0)
-        hidden = self._forward(tokens, positions, index, PrefillAttention(self._cache, chunks))
-        return [
-            self._candidates(chunk, part) if chunk.wants_logits else []
-            for chunk, part in zip(
-                chunks, torch.split(hidden, [len(part) for part in ids]), strict=True
-            )
+    def losses(self, chunks: Sequence[Chunk], first: int) -> Tensor:
+        """Compute adjacent chunks of one prompt; nats of each token after position `first`.
+
+        One chunk's logits at a time: memory is bounded by its length.
+        """
+        found = []
+        for chunk, hidden in zip(chunks, self._pass([], chunks)[1:], strict=True):
+            start = max(chunk.start, first)
+            if start < chunk.stop:
+                ids = chunk.prompt.ids[start + 1 : chunk.stop + 1]
+                following = torch.tensor(ids, device=self._device)
+                logits = self._logits(hidden[start - chunk.start :])
+                found.append(F.cross_entropy(logits, following, reduction="none"))
+        return torch.cat(found)
+
+    def _pass(self, rows: Sequence[Row], chunks: Sequence[Chunk]) -> Sequence[Tensor]:
+        """The last hidden states of the rows, and of each chunk."""
+        ids = [row.last_token for row in rows]
+        places = [row.position for row in rows]
+        for chunk in chunks:
+            ids += chunk.prompt.ids[chunk.start : chunk.stop]
+            places += range(chunk.start, chunk.stop)
+        positions = send(torch.tensor(places), self._device)
+        batch = self._decode_batch(rows)
+        sizes = [len(rows), *(chunk.stop - chunk.start for chunk in chunks)]
+        index = [batch.index]
+        index += [self._cache.index([c.segment]).expand(c.stop - c.start, -1) for c in chunks]
+        parts: list[Attention] = [
+            DecodeAttention(self._cache, batch.runs, positions[: len(rows)], rows),
+            *(PrefillAttention(self._cache, chunk) for chunk in chunks),
         ]
+        where = (torch.cat(index) + positions[:, None]).flatten()
+        tokens = send(torch.tensor(ids), self._device)
+        hidden = self._hidden(tokens, positions, where, sizes, parts)
+        return torch.split(hidden, sizes)
+
+    def _fixed_step(self, inputs: Tensor, length: int) -> Tensor:
+        """Logits of rows packed as fixed.py says, each of `length` tokens at most."""
+        ids, positions, offsets, sizes = inputs.unbind(1)
+        starts = self._cache.starts(offsets, sizes)
+        attention = FixedAttention(self._cache, starts, sizes, positions, length)
+        where = (starts + positions[:, None]).flatten()
+        hidden = self._hidden(ids, positions, where, [len(inputs)], [attention])
+        return self._head(self._normed(hidden, self._norm))
+
+    def _decode_batch(self, rows: Sequence[Row]) -> DecodeBatch:
+        if self._batch is None or self._batch.rows is not rows:
+            index = self._cache.index([row.place for row in rows])
+            self._batch = DecodeBatch(rows, cache.runs(rows), index)
+        return self._batch
 
     def _candidates(self, chunk: Chunk, hidden: Tensor) -> list[Candidates]:
         """Those of the tokens that follow the chunk's; memory is bounded by the chunk's length."""
@@ -130,21 +175,33 @@ class GPT2:
         chosen = torch.tensor(following, device=self._device)
         return candidates(logs, chosen, [most] * len(following))
 
-    def _forward(
-        self, tokens: Tensor, positions: Tensor, index: Tensor, attend: Attention
+    def _hidden(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        where: Tensor,
+        sizes: list[int],
+        parts: Sequence[Attention],
     ) -> Tensor:
-        """The last hidden states; writes keys and values where `index` and positions say."""
+        """The last hidden states; writes keys and values to the cache's vectors `where`.
+
+        Each part attends for as many of the tokens as its size says.
+        """
         shape = self._shape
-        hidden = self._tokens[tokens] + self._positions[positions]
-        places = (index + positions[:, None]).flatten()
+        hidden = self._tokens[ids].add_(self._positions[positions])
         for number, layer in enumerate(self._layers):
-            parts = layer.attention_in(self._normed(hidden, layer.norm1))
-            query, key, value = parts.view(len(tokens), 3, shape.heads, -1).unbind(1)
-            self._cache.keys[number].index_copy_(0, places, key.flatten(0, 1))
-            self._cache.values[number].index_copy_(0, places, value.flatten(0, 1))
-            hidden = hidden + layer.attention_out(attend(number, query))
+            joined = layer.attention_in(self._normed(hidden, layer.norm1))
+            query, key, value = joined.view(len(ids), 3, shape.heads, -1).unbind(1)
+            self._cache.keys[number].index_copy_(0, where, key.flatten(0, 1))
+            self._cache.values[number].index_copy_(0, where, value.flatten(0, 1))
+            seen = query.new_empty(query.shape)
+            for attention, asked, out in zip(
+                parts, torch.split(query, sizes), torch.split(seen, sizes), strict=True
+            ):
+                attention(number, asked, out)
+            hidden.add_(layer.attention_out(seen.flatten(1)))
             inner = layer.mlp_in(self._normed(hidden, layer.norm2))
-            hidden = hidden + layer.mlp_out(gelu(inner, shape.activation))
+            hidden.add_(layer.mlp_out(gelu(inner, shape.activation)))
         return hidden
 
     def _normed(self, hidden: Tensor, norm: Pair) -> Tensor:
@@ -152,78 +209,3 @@ class GPT2:
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return self._head(self._normed(hidden, self._norm)).float()
-
-
-class DecodeAttention:
-    """One query per row: a product per run of adjacent segments, straight from the cache."""
-
-    def __init__(self, store: cache.Cache, batch: DecodeBatch, rows: Sequence[Row]) -> None:
-        self._cache = store
-        self._runs = batch.runs
-        lengths = [
-            _padded(max(r.position for r in rows[run.first : run.last]) + 1, run.segment)
-            for run in batch.runs
-        ]
-        places = torch.arange(max(lengths), device=batch.positions.device)
-        hidden = (places > batch.positions[:, None])[:, None]
-        self._lengths = lengths
-        self._hidden = [
-            hidden[run.first : run.last, :, :length]
-            for run, length in zip(batch.runs, lengths, strict=True)
-        ]
-
-    def __call__(self, layer: int, query: Tensor) -> Tensor:
-        keys, values = self._cache.keys[layer], self._cache.values[layer]
-        out = torch.empty_like(query)
-        for run, length, hidden in zip(self._runs, self._lengths, self._hidden, strict=True):
-            rows = run.last - run.first
-            key = self._cache.view(keys, run.segment, rows)[:, :length]
-            value = self._cache.view(values, run.segment, rows)[:, :length]
-            asked = query[run.first : run.last]
-            scores = torch.bmm(asked.flatten(0, 1)[:, None], key.transpose(1, 2))
-            scores.view(rows, -1, length).masked_fill_(hidden, -torch.inf)
-            out[run.first : run.last] = torch.bmm(scores.softmax(-1), value).view(asked.shape)
-        return out.flatten(1)
-
-
-class PrefillAttention:
-    """Many queries per prompt: each chunk by itself, of a shape that its own prompt decides."""
-
-    def __init__(self, store: cache.Cache, chunks: Sequence[Chunk]) -> None:
-        self._cache = store
-        self._chunks = chunks
-        self._hidden = [_causal(chunk, store.keys[0].device) for chunk in chunks]
-
-    def __call__(self, layer: int, query: Tensor) -> Tensor:
-        keys, values = self._cache.keys[layer], self._cache.values[layer]
-        outs = []
-        parts = torch.split(query, [chunk.stop - chunk.start for chunk in self._chunks])
-        for chunk, part, hidden in zip(self._chunks, parts, self._hidden, strict=True):
-            length = hidden.shape[-1]
-            key = self._cache.view(keys, chunk.segment)[:, :length]
-            value = self._cache.view(values, chunk.segment)[:, :length]
-            scores = torch.bmm(part.transpose(0, 1), key.transpose(1, 2))
-            scores.masked_fill_(hidden, -torch.inf)
-            outs.append(torch.bmm(scores.softmax(-1), value).transpose(0, 1))
-        return torch.cat(outs).flatten(1)
-
-
-def _causal(chunk: Chunk, device: torch.device) -> Tensor:
-    places = torch.arange(_padded(chunk.stop, chunk.segment), device=device)
-    return places > torch.arange(chunk.start, chunk.stop, device=device)[:, None]
-
-
-def _padded(tokens: int, segment: Segment) -> int:
-    return min(-(-tokens // cache.PADDING) * cache.PADDING, segment.size)
-
-
-def gelu(inner: Tensor, activation: str) -> Tensor:
-    """GELU, by operations that round alike in whole vectors and in what is left at their ends.
-
-    torch's own does not: its last elements, and so some row's, would depend on the number of rows.
-    The tanh form is x * sigmoid(2z), since (1 + tanh z) / 2 = sigmoid(2z).
-    """
-    if activation == "gelu":
-        return torch.erf(inner * math.sqrt(0.5)).add_(1).mul_(0.5).mul_(inner)
-    power = torch.square(inner).mul_(-GELU_CUBIC * GELU_LINEAR).sub_(GELU_LINEAR).mul_(inner)
-    return inner / power.exp_().add_(1)

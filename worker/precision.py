@@ -6,7 +6,7 @@ import torch
 
 from distilq.settings import Precision
 
-from .linear import has_fbgemm
+from . import fbgemm
 from .names import ModelUnavailable
 
 
@@ -25,8 +25,8 @@ def concrete(asked: Precision, where: str) -> str:
     """
     if where == "cpu":
         if asked == "auto":
-            return "float16" if has_fbgemm() else "float32"
-        if asked in ("float16", "int8") and not has_fbgemm():
+            return "float16" if fbgemm.available() else "float32"
+        if asked in ("float16", "int8") and not fbgemm.available():
             raise ModelUnavailable(f"{asked} on a CPU needs FBGEMM, which this torch lacks here")
         return asked
     if asked == "int8":

@@ -7,7 +7,11 @@ from .rows import Chunk, Prompt, Row
 
 #: Prompts are cut at multiples of this many of their own tokens, whatever else is prefilled in the
 #: same step: the arithmetic of a prompt must not depend on its neighbours.
-CHUNK = 64
+CHUNK = 16
+
+#: Prompt tokens per running row that a step may prefill beside decoding. A row then waits for a
+#: step of about three times as many tokens at most, however long the prompts that arrive.
+PER_ROW = 2
 
 
 class Prefills:
@@ -39,10 +43,12 @@ class Prefills:
         if lost and (prompt.new_tokens or not prompt.is_prefilled):
             prompt.prefilled = 0
 
-    def chunks(self) -> list[Chunk]:
-        """What to prefill in this step, within the token budget."""
+    def chunks(self, beside: int = 0) -> list[Chunk]:
+        """What to prefill in this step, within the token budget, `beside` so many rows."""
         chunks: list[Chunk] = []
         left = self._budget
+        if beside:
+            left = min(left, max(self._chunk, PER_ROW * beside))
         for prompt in self._in_order():
             start, segment = prompt.prefilled, prompt.admitted[0].place
             while start < prompt.to_prefill:

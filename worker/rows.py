@@ -198,14 +198,17 @@ class Model(Protocol):
     def reserve(self, tokens: int) -> None:
         """Allocate the cache; forgets all that was in it."""
 
-    def prefill(self, chunks: Ordered[Chunk]) -> list[list[Candidates]]:
-        """Compute prompt tokens; the candidates of each chunk's next tokens where it wants them."""
+    def forward(
+        self, rows: Ordered[Row], chunks: Ordered[Chunk]
+    ) -> tuple[Any, list[list[Candidates]]]:
+        """Feed each row's last token and the chunks' tokens in one pass.
+
+        Returns the logits after each row's last token, and of each chunk that wants them the
+        candidates of its next tokens.
+        """
 
     def copy(self, source: Segment, target: Segment, tokens: int) -> None:
         """Copy the first tokens' keys and values."""
-
-    def decode(self, rows: Ordered[Row]) -> Any:
-        """The logits after each row's last token."""
 
     def sample(self, logits: Any, rows: Ordered[Row]) -> Draws:
         """One new token per row."""

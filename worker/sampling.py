@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import processors
+from . import processors, topk
 from .random_numbers import Words, uniforms
 from .rows import Candidates, Draws, Row
+from .transfer import send
 
 #: Candidates taken for a `top_k` of at most the first number. Fixed widths, so that a row's sums
 #: are over the same number of terms whatever top_k its neighbours use; the surplus catches ties.
@@ -59,17 +60,12 @@ class Group:
         #: The whole batch, as most often, is taken as it is: a copy of all logits takes as long as
         #: a tenth of the step.
         self.whole = len(numbers) == len(rows)
-        self.numbers = torch.tensor(numbers, device=device)
+        self.numbers = send(torch.tensor(numbers), device)
         asked = [rows[number].parameters for number in numbers]
-
-        def column(values: list[float]) -> Tensor:
-            return torch.tensor(values, dtype=torch.float32, device=device)[:, None]
-
-        self.temperature = column([each.temperature for each in asked])
-        self.top_k = column([each.top_k for each in asked]).long()
-        self.top_p = column([each.top_p for each in asked])
-        self.min_p = column([each.min_p for each in asked])
-        self.typical_p = column([each.typical_p for each in asked])
+        values = [(p.temperature, p.top_k, p.top_p, p.min_p, p.typical_p) for p in asked]
+        columns = torch.split(send(torch.tensor(values, dtype=torch.float32), device), 1, dim=1)
+        self.temperature, self.top_k, self.top_p, self.min_p, self.typical_p = columns
+        self.top_k = self.top_k.long()
 
     def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
         """The drawn tokens of this group's rows."""
@@ -85,7 +81,7 @@ class Group:
 
     def _candidates(self, scores: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.filters.width:
-            return scores.topk(self.filters.width)
+            return topk.best(scores, self.filters.width)
         if self.filters.top_k or self.filters.top_p:
             return scores.sort(-1, descending=True)
         return scores, None
@@ -111,11 +107,12 @@ class Batch:
         members: dict[Filters | None, list[int]] = {}
         for number, row in enumerate(rows):
             members.setdefault(Filters.of(row, vocab_size), []).append(number)
-        self.greedy = torch.tensor(members.pop(None, []), dtype=torch.long, device=device)
+        self.greedy = send(torch.tensor(members.pop(None, []), dtype=torch.long), device)
         self.groups = [
             Group(filters, numbers, rows, device) for filters, numbers in members.items() if filters
         ]
         self.with_logprobs = [n for n, row in enumerate(rows) if row.wants_logprob]
+        self.logprob_rows = send(torch.tensor(self.with_logprobs, dtype=torch.long), device)
         self.with_edits = [n for n, row in enumerate(rows) if _has_edits(row)]
         self.seeds = _words(row.seed for row in rows)
         self.inputs = _words(row.prompt.index for row in rows)
@@ -145,7 +142,7 @@ class Sampler:
         if rows is not self._batch.rows:
             self._batch = Batch(rows, self._vocab_size, self._device)
         batch = self._batch
-        raw = logits[batch.with_logprobs].log_softmax(-1) if batch.with_logprobs else None
+        raw = logits[batch.logprob_rows].log_softmax(-1) if batch.with_logprobs else None
         failed: dict[int, Exception] = {}
         for number in batch.with_edits:
             try:
@@ -155,7 +152,7 @@ class Sampler:
         tokens = self._draw(logits, batch)
         draws = Draws(tokens.tolist(), failed=failed)
         if raw is not None:
-            chosen = tokens[batch.with_logprobs]
+            chosen = tokens[batch.logprob_rows]
             most = [rows[number].parameters.logprobs or 0 for number in batch.with_logprobs]
             draws.candidates = dict(
                 zip(batch.with_logprobs, candidates(raw, chosen, most), strict=True)
@@ -167,7 +164,7 @@ class Sampler:
         if len(batch.greedy):
             tokens[batch.greedy] = logits.index_select(0, batch.greedy).argmax(-1)
         if batch.groups:
-            uniform = batch.uniforms().to(logits.device)
+            uniform = send(batch.uniforms(), logits.device)
             for group in batch.groups:
                 tokens[group.numbers] = group.draw(logits, uniform)
         return tokens

@@ -15,7 +15,7 @@ from distilq.jobs import Priority
 
 from .lines import Lines, urgency
 from .prefill import Prefills
-from .rows import ActiveJob, Prompt, Row
+from .rows import ActiveJob, Chunk, Prompt, Row
 from .segments import Segments
 
 #: A pause costs a row, at worst, all of its steps once more: with two it takes three times its
@@ -129,6 +129,10 @@ class Scheduler:
         self.prefills.leave(row)
         del self._running[row]
         self._ready = None
+
+    def chunks(self) -> list[Chunk]:
+        """What to prefill in this step: little while rows decode, so that none of them stalls."""
+        return self.prefills.chunks(beside=self.rows if self.ready() else 0)
 
     def start(self, row: Row) -> None:
         """Let a row decode: its prompt's keys are in its segment."""

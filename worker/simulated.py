@@ -48,14 +48,19 @@ class SimulatedModel:
     def copy(self, source: Segment, target: Segment, tokens: int) -> None:
         pass
 
-    def prefill(self, chunks: Sequence[Chunk]) -> list[list[Candidates]]:
-        return [
+    def forward(
+        self, rows: Sequence[Row], chunks: Sequence[Chunk]
+    ) -> tuple[None, list[list[Candidates]]]:
+        if rows:
+            if self._step_s:  # even a sleep of 0 s lets go of the interpreter, and waits for it
+                time.sleep(self._step_s)
+            self._break(rows)
+        return None, [
             [Candidates(0.0, [])] * (chunk.stop - chunk.start) if chunk.wants_logits else []
             for chunk in chunks
         ]
 
-    def decode(self, rows: Sequence[Row]) -> None:
-        time.sleep(self._step_s)
+    def _break(self, rows: Sequence[Row]) -> None:
         if self._faults is None:
             return
         if self._takes("crash") or any(row.prompt.given == CRASH for row in rows):

@@ -9,7 +9,6 @@ claim. It replaces private methods of kombu 5.7.0's redis.Channel; hence the exa
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from queue import Empty
 from time import monotonic
@@ -84,6 +83,16 @@ class QoS(virtual.QoS):  # type: ignore[misc]  # kombu has no types
         """The sweep does this, see distilq/sweeper.py."""
 
 
+class Message(virtual.Message):  # type: ignore[misc]  # as above
+    """What a message of our own says is known; others, of remote control, are decoded."""
+
+    def __init__(self, payload: dict[str, Any], channel: Any = None, **kwargs: Any) -> None:
+        ours = payload["body"] is queue.BODY
+        super().__init__(payload | {"body": None} if ours else payload, channel=channel, **kwargs)
+        if ours:
+            self.body, self._decoded_cache = queue.PLAIN_BODY, queue.body()
+
+
 #: What a channel is given beside kombu's own options.
 OPTIONS = ("holdings", "queues_of_jobs", "wake_keys")
 
@@ -92,6 +101,7 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
     """Claims jobs where it consumes their queues; stock on any other, such as control replies."""
 
     QoS = QoS
+    Message = Message
     from_transport_options = (*stock.Channel.from_transport_options, *OPTIONS)
     holdings: Holdings
     #: The queues that hold jobs, by priority.
@@ -138,7 +148,7 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
         """
         name = self.queues_of_jobs[claim.priority]
         try:
-            self.connection._deliver(json.loads(queue.message(claim.id, name)), name)
+            self.connection._deliver(queue.envelope(claim.id, name), name)
         except Exception:
             # The lease lapses and another attempt is made; five make the job poisoned. Connection
             # errors, KeyError for kombu, are caught too: the claims after this one must go on.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,8 @@ class Weights:
     shape: Shape
     tokens: Tensor
     positions: Tensor
-    layers: list[LayerWeights]
+    #: To be gone through once: each layer's matrices are copied as it is reached, and let go of.
+    layers: Iterator[LayerWeights]
     norm: Pair
     head: Tensor
     parameters: int
@@ -70,7 +71,7 @@ def read(model: Any) -> Weights:
         shape=shape,
         tokens=state["transformer.wte.weight"],
         positions=state["transformer.wpe.weight"],
-        layers=[_layer(state, f"transformer.h.{n}.", scale, shape) for n in range(shape.layers)],
+        layers=(_layer(state, f"transformer.h.{n}.", scale, shape) for n in range(shape.layers)),
         norm=_norm(state, "transformer.ln_f."),
         head=state["lm_head.weight"],
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -112,7 +113,7 @@ def _token_ids(name: str, config: Mapping[str, Any], generation: Mapping[str, An
     return [token for token in ids if token is not None and 0 <= token < config["vocab_size"]]
 
 
-def _layer(state: Mapping[str, Tensor], at: str, scale: float, shape: Shape) -> LayerWeights:
+def _layer(state: dict[str, Tensor], at: str, scale: float, shape: Shape) -> LayerWeights:
     weight, bias = _transposed(state, at + "attn.c_attn.")
     # The queries carry the scale, so that no step has to multiply the scores.
     query = slice(0, shape.width)
@@ -128,9 +129,9 @@ def _layer(state: Mapping[str, Tensor], at: str, scale: float, shape: Shape) -> 
     )
 
 
-def _transposed(state: Mapping[str, Tensor], at: str) -> Pair:
+def _transposed(state: dict[str, Tensor], at: str) -> Pair:
     """GPT-2 stores its matrices as (inputs, outputs)."""
-    return state[at + "weight"].t().clone(), state[at + "bias"].clone()
+    return state.pop(at + "weight").t().clone(), state.pop(at + "bias").clone()
 
 
 def _norm(state: Mapping[str, Tensor], at: str) -> Pair:

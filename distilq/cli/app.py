@@ -61,6 +61,29 @@ def up(
 
 
 @app.command()
+def evaluate(
+    text: Annotated[str, typer.Option(help="A file in UTF-8; -: standard input.")],
+    model: Annotated[str | None, typer.Option(help="As of `distilq up`.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, float32, float16, bfloat16 or int8.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(help="Tokens the model sees at once; default: all its positions.")
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Tokens from window to window; default: half a window.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Perplexity of a text, computed by the worker's own forward pass."""
+    with one_line_errors():
+        from distilq.cli.evaluate import run
+
+        settings = settings_with(model=model, precision=precision)
+        run(settings, text, stride=stride, window=window, as_json=as_json)
+
+
+@app.command()
 def settings() -> None:
     """List every DISTILQ_* variable with its value, its default and what it is for."""
     with one_line_errors():

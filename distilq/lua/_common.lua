@@ -50,13 +50,13 @@ local function forget(now, most)
   end
 end
 
--- Give a job its final state; the record lives on for its result_ttl_s from now.
-local function finalize(id, from, to, now)
+-- Give a job its final state; the record lives on for its result_ttl_s from now. What is said of
+-- it besides, fields and values, is written with it.
+local function finalize_with(id, from, to, now, ttl, watchers, owner, ...)
   local key = RECORD .. id
-  local ttl, watchers, owner = unpack(redis.call('HMGET', key, 'ttl_ms', 'watchers', 'owner'))
   owner = owner or ''
   local expires = now + tonumber(ttl)
-  redis.call('HSET', key, 'status', to, 'completed', now, 'expires', expires)
+  redis.call('HSET', key, 'status', to, 'completed', now, 'expires', expires, ...)
   redis.call('HDEL', key, 'watchers', 'worker')
   redis.call('PEXPIREAT', key, expires)
   redis.call('ZADD', EXPIRY, expires, id)
@@ -65,7 +65,13 @@ local function finalize(id, from, to, now)
     redis.call('HINCRBY', FLIGHT, owner, -1)
   end
   move(id, owner, from, to)
-  redis.call('HINCRBY', TOTALS, to, 1)
   for channel in string.gmatch(watchers or '', '%S+') do redis.call('PUBLISH', channel, id) end
+end
+
+local function finalize(id, from, to, now)
+  local ttl, watchers, owner =
+    unpack(redis.call('HMGET', RECORD .. id, 'ttl_ms', 'watchers', 'owner'))
+  finalize_with(id, from, to, now, ttl, watchers, owner)
+  redis.call('HINCRBY', TOTALS, to, 1)
   forget(now, 2)
 end

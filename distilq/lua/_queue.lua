@@ -14,17 +14,17 @@ local function ring_of(slug, priority)
   return of_model(slug, 'ring:' .. priority)
 end
 
--- Count a job in (sign 1) or out of (sign -1) its queue.
-local function count(slug, priority, owner, cost, sign)
+-- Count jobs into their queue or, with negative numbers, out of it.
+local function count(slug, priority, owner, jobs, tokens)
   local counters = of_model(slug, 'counters')
-  redis.call('HINCRBY', counters, 'jobs', sign)
-  redis.call('HINCRBY', counters, 'tokens', sign * cost)
-  redis.call('HINCRBY', counters, 'jobs:' .. priority, sign)
-  redis.call('HINCRBY', counters, 'tokens:' .. priority, sign * cost)
+  redis.call('HINCRBY', counters, 'jobs', jobs)
+  redis.call('HINCRBY', counters, 'tokens', tokens)
+  redis.call('HINCRBY', counters, 'jobs:' .. priority, jobs)
+  redis.call('HINCRBY', counters, 'tokens:' .. priority, tokens)
   if owner ~= '' then
-    redis.call('HINCRBY', counters, 'jobs@' .. owner, sign)
-    redis.call('HINCRBY', counters, 'tokens@' .. owner, sign * cost)
-    redis.call('HINCRBY', counters, 'jobs:' .. priority .. '@' .. owner, sign)
+    redis.call('HINCRBY', counters, 'jobs@' .. owner, jobs)
+    redis.call('HINCRBY', counters, 'tokens@' .. owner, tokens)
+    redis.call('HINCRBY', counters, 'jobs:' .. priority .. '@' .. owner, jobs)
   end
 end
 
@@ -79,7 +79,7 @@ local function enqueue(slug, id, priority, owner, cost, message, now, within_ms)
   if within_ms ~= '' then
     redis.call('ZADD', of_model(slug, 'deadlines'), now + within_ms, id)
   end
-  count(slug, priority, owner, cost, 1)
+  count(slug, priority, owner, 1, cost)
   push(slug, priority, owner, message)
 end
 
@@ -106,7 +106,7 @@ local function requeue(slug, id, message)
   redis.call('HSET', key, 'status', 'queued')
   redis.call('HDEL', key, 'worker', 'started', 'tokens_done', 'sequences_done')
   move(id, owner, 'running', 'queued')
-  count(slug, priority, owner, cost, 1)
+  count(slug, priority, owner, 1, cost)
   message = filled(message, slug, id, priority)
   if tonumber(deaths or 0) < SUSPECT_DEATHS then
     push(slug, priority, owner, message, true)
@@ -123,7 +123,7 @@ local function expire(id, now)
     RECORD .. id, 'status', 'created', 'start_within_ms', 'slug', 'priority', 'owner', 'cost'))
   if status ~= 'queued' or not within then return 0 end
   if now <= created + within then return 0 end
-  count(slug, priority, owner or '', cost, -1)
+  count(slug, priority, owner or '', -1, -cost)
   finalize(id, 'queued', 'expired', now)
   return 1
 end

@@ -6,7 +6,7 @@ local status, slug, priority, owner, cost, worker = unpack(redis.call('HMGET', R
   'status', 'slug', 'priority', 'owner', 'cost', 'worker'))
 write_even_if_full()
 if status == 'queued' then
-  count(slug, priority, owner or '', cost, -1)
+  count(slug, priority, owner or '', -1, -cost)
   finalize(id, 'queued', 'canceled', now_ms())
 elseif status == 'running' then
   redis.call('HSET', RECORD .. id, 'status', 'canceling')

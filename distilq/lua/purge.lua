@@ -14,7 +14,7 @@ local function drop(message)
       'status', 'owner', 'cost', 'priority'))
   end
   if status == 'queued' and of == priority then
-    count(slug, priority, owner or '', cost, -1)
+    count(slug, priority, owner or '', -1, -cost)
     finalize(id, 'queued', 'canceled', now)
     canceled = canceled + 1
   end

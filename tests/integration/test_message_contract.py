@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -23,6 +25,14 @@ FREE = {"origin", "reply_to", "delivery_tag"}
 def submit(redis_client: Any, settings: Settings) -> tuple[str, dict[str, Any]]:
     job = JobStore(redis_client, settings).submit(JobRequest(inputs="Once upon a time,"))
     return job.id, json.loads(redis_client.lrange(QUEUE, 0, -1)[0])
+
+
+def test_the_claim_knows_a_message_of_ours_without_reading_it_as_json(redis_client: Any) -> None:
+    script = (files("distilq.lua") / "claim.lua").read_text()
+    [pattern] = re.findall(r"^local OURS = .*\n(?:  .*\n)*", script, re.MULTILINE)
+    code = f"{pattern}return string.match(ARGV[1], OURS)"
+    assert redis_client.eval(code, 0, queue.message("0f" * 16, QUEUE)) == b"0f" * 16
+    assert redis_client.eval(code, 0, queue.message("no id", QUEUE)) is None
 
 
 def published_by_celery(redis_client: Any, redis_url: str, job_id: str) -> dict[str, Any]:

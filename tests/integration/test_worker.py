@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import kombu.pools
+import psutil
 import pytest
 
 from distilq import keys, queue
@@ -158,6 +159,20 @@ def test_nothing_stays_in_flight_after_a_hundred_lost_connections(
         until(lambda: [*(asked.reserved() or {"": [0]}).values()] == [[]])
     assert store.queue().running == store.queue().queued == 0
     assert max(store.get(job_id).attempt for job_id in ids) == 1
+
+
+def test_a_worker_has_as_many_threads_under_two_hundred_jobs_as_under_one(
+    store: JobStore, start_worker: StartWorker
+) -> None:
+    worker = psutil.Process(start_worker(max_rows=256, max_batch_tokens=2**18).pid)
+    ids = store.submit_many([tokens(1000)])
+    until(lambda: sum(state.rows for state in store.workers()) == 1)  # the watchdog's is there too
+    threads = worker.num_threads()
+    ids += store.submit_many([tokens(1000) for _ in range(199)])
+    until(lambda: sum(state.rows for state in store.workers()) == 200)
+    assert worker.num_threads() == threads
+    for job_id in ids:
+        store.cancel(job_id)
 
 
 def test_a_running_job_stops_when_it_is_canceled_and_its_neighbour_goes_on(

@@ -39,12 +39,19 @@ class CountingModel:
     def copy(self, source: Segment, target: Segment, tokens: int) -> None:
         self.copies.append((source, target, tokens))
 
-    def prefill(self, chunks: Sequence[Chunk]) -> list[list[Candidates]]:
-        self.prefilled += chunks
-        return [
+    def forward(
+        self, rows: Sequence[Row], chunks: Sequence[Chunk]
+    ) -> tuple[None, list[list[Candidates]]]:
+        self.prefill(chunks)
+        if rows:
+            self.decode(rows)
+        return None, [
             [Candidates(-1.0, [])] * (each.stop - each.start) if each.wants_logits else []
             for each in chunks
         ]
+
+    def prefill(self, chunks: Sequence[Chunk]) -> None:
+        self.prefilled += chunks
 
     def decode(self, rows: Sequence[Row]) -> None:
         ends = 0
@@ -78,14 +85,14 @@ class RememberingModel(CountingModel):
         found = self.keys[source.offset : source.offset + tokens]
         self.keys[target.offset : target.offset + tokens] = found
 
-    def prefill(self, chunks: Sequence[Chunk]) -> list[list[Candidates]]:
+    def prefill(self, chunks: Sequence[Chunk]) -> None:
         for chunk in chunks:
             ids, first = chunk.prompt.ids, chunk.segment.offset
             self.keys[first + chunk.start : first + chunk.stop] = ids[chunk.start : chunk.stop]
             assert self.keys[first : first + chunk.stop] == ids[: chunk.stop], (
                 "a chunk was left out"
             )
-        return super().prefill(chunks)
+        super().prefill(chunks)
 
     def decode(self, rows: Sequence[Row]) -> None:
         super().decode(rows)

@@ -149,11 +149,14 @@ def test_the_compose_files_redis_keeps_what_it_is_given() -> None:
         "floors",
         "audit",
         "chaos",
+        "bench",
+        "peers",
+        "peers-full",
         "clean",
     ],
 )
 def test_the_makefile_has_its_targets(target: str) -> None:
-    rules = re.findall(r"^([a-z0-9 ]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    rules = re.findall(r"^([a-z0-9 -]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert target in " ".join(rules).split()
     command = ["make", "-n", target]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

@@ -14,7 +14,7 @@ from distilq.jobs import JobRequest, Outcome, Priority
 from distilq.jobs import Sequence as Text
 from distilq.parameters import Parameters
 from distilq.settings import Precision, Settings
-from worker import linear
+from worker import fbgemm
 from worker.engine import Engine
 from worker.loading import load_engine
 from worker.names import BUNDLED
@@ -162,7 +162,7 @@ def mixed(number: int) -> JobRequest:
 def test_the_same_seed_gives_the_same_text_alone_and_in_company(
     model: str, precision: Precision, threads: int, count: int
 ) -> None:
-    if precision in ("float16", "int8") and not linear.has_fbgemm():
+    if precision in ("float16", "int8") and not fbgemm.available():
         pytest.skip(f"{precision} needs FBGEMM")
     before = torch.get_num_threads()
     settings = Settings(model=model, precision=precision, max_rows=32, threads=threads)
@@ -207,7 +207,7 @@ def urgent(number: int) -> JobRequest:
 def test_bulk_rows_that_were_paused_give_the_results_of_rows_that_were_not(
     precision: Precision,
 ) -> None:
-    if precision != "float32" and not linear.has_fbgemm():
+    if precision != "float32" and not fbgemm.available():
         pytest.skip(f"{precision} needs FBGEMM")
     settings = Settings(
         model="bundled", precision=precision, max_rows=6, max_batch_tokens=2560, threads=1

@@ -96,7 +96,7 @@ def test_a_paused_row_takes_the_first_free_place_and_goes_on_where_it_was() -> N
     before = server.progress()["bulk"]
     server.submit("urgent", ask(INTERACTIVE, max_new_tokens=3))
     until(server, "urgent")
-    assert server.progress()["bulk"] == before == (9, 0), "the prompt took one step more"
+    assert server.progress()["bulk"] == before == (8, 0), "the prompt took two steps"
     del model.prefilled[:]
     done = until(server, "bulk")
     assert sum(chunk.stop - chunk.start for chunk in model.prefilled) == len(prompt) - 1
@@ -127,8 +127,8 @@ def test_heirs_and_paused_rows_of_one_prompt_all_get_their_texts() -> None:
     server.submit("bulk", request)
     done: dict[str, Outcome] = {}
     for number in range(8):
-        done |= steps(server, 3)
-        server.submit(f"urgent{number}", ask(INTERACTIVE, max_new_tokens=4))
+        done |= steps(server, 4)
+        server.submit(f"urgent{number}", ask(INTERACTIVE, max_new_tokens=5))
     done |= until(server, "bulk")
     assert server.stats.paused > 4
     whole = engine(model, max_rows=64)
@@ -157,7 +157,7 @@ def test_a_prompt_without_new_tokens_can_be_paused_while_it_is_prefilled() -> No
     server.submit("bulk", request)
     steps(server, 2)
     server.submit("urgent", ask(INTERACTIVE, "x" * 10, max_new_tokens=1))
-    assert list(steps(server, 1)) == ["urgent"]
+    assert list(steps(server, 2)) == ["urgent"]
     assert_same(until(server, "bulk")["bulk"], request)
 
 
@@ -226,7 +226,7 @@ def test_a_row_that_is_paused_while_it_replays_keeps_all_its_tokens() -> None:
         server.submit(f"urgent{number}", ask(INTERACTIVE, max_new_tokens=1))
         until(server, f"urgent{number}")
         steps(server, 3)
-        assert server.progress()["bulk"] == (10, 0)
+        assert server.progress()["bulk"] == (9, 0)
     assert server.stats.paused == MOST_PAUSES
     server.submit("last", ask(INTERACTIVE, max_new_tokens=1))
     assert list(until(server, "bulk")) == ["bulk"], "it has given way often enough"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 
 from distilq.claims import Claim
 from distilq.jobs import JobRequest, Outcome
+from distilq.parameters import Parameters
 from distilq.settings import Settings
 from worker.lease import Holdings
 from worker.pool import EnginePool
@@ -26,6 +28,7 @@ class FakeClaims:
         self.to_take: list[Claim] = []
         self.released: list[Claim] = []
         self.finished: list[tuple[Claim, Outcome]] = []
+        self.writes: list[int] = []
 
     def take(self, rows: int, queues: Any = None, **_: Any) -> list[Claim]:
         taken, self.to_take = self.to_take, []
@@ -33,6 +36,7 @@ class FakeClaims:
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], _: Mapping[str, str]) -> None:
         self.finished += done
+        self.writes.append(len(done))
 
     def renew(self, progress: Mapping[Claim, tuple[int, int]]) -> dict[str, str]:
         return {}
@@ -68,9 +72,10 @@ def pool(claims: FakeClaims) -> Iterator[EnginePool]:
     pool.on_stop()
 
 
-def a_claim(fence: int) -> Claim:
-    request = JobRequest(inputs="a").resolved().model_dump_json().encode()
-    return Claim("j", fence, 1, 51, "normal", False, request)
+def a_claim(fence: int, job_id: str = "j", **parameters: Any) -> Claim:
+    asked = JobRequest(inputs="a", parameters=Parameters(**parameters))
+    request = asked.resolved().model_dump_json().encode()
+    return Claim(job_id, fence, 1, 51, "normal", False, request)
 
 
 def deliver(pool: EnginePool, claim: Claim) -> None:
@@ -110,3 +115,30 @@ def test_a_job_lost_and_claimed_again_is_not_taken_for_canceled(
     assert [(c.fence, o.error) for c, o in claims.finished if c == second] == [(2, None)]
     assert pool._running == {}
     assert pool.holdings.all() == []
+
+
+def test_results_are_written_once_per_step_that_ends_jobs_and_by_no_thread_of_their_own(
+    pool: EnginePool, claims: FakeClaims
+) -> None:
+    ended: list[int] = []
+    steps = 0
+    step = pool.engine.step
+
+    def noted() -> list[tuple[str, Outcome]]:
+        nonlocal steps
+        done = step()
+        steps += 1
+        ended.extend([len(done)] if done else [])
+        return done
+
+    pool.engine.step = noted  # type: ignore[method-assign]
+    threads = threading.active_count()
+    for number in range(30):
+        deliver(pool, a_claim(1, f"j{number}", max_new_tokens=2 + 2 * (number % 5)))
+    assert threading.active_count() == threads
+    deadline = time.monotonic() + 20
+    while len(claims.finished) < 30:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert claims.writes == ended
+    assert len(ended) < min(steps, 30)

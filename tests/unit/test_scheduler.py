@@ -7,7 +7,7 @@ from distilq.jobs import JobRequest
 from distilq.parameters import Parameters
 from tests.unit.fakes import CountingModel
 from worker.plan import plan_next
-from worker.prefill import CHUNK
+from worker.prefill import CHUNK, PER_ROW
 from worker.rows import ActiveJob, Row, Segment
 from worker.scheduler import Scheduler
 from worker.segments import Segments
@@ -95,7 +95,35 @@ def test_a_prompt_is_prefilled_in_chunks_within_the_budget() -> None:
         for chunk in chunks:
             seen.append((chunk.start, chunk.stop))
             policy.prefills.note(chunk)
-    assert seen == [(0, 64), (64, 128), (128, 192), (192, 199)]
+    cuts = [*range(0, 199, CHUNK), 199]
+    assert seen == list(itertools.pairwise(cuts))
+
+
+def test_a_long_prompt_is_prefilled_little_by_little_beside_rows_that_decode() -> None:
+    policy = scheduler(budget=512, rows=64, tokens=1 << 16)
+    for name, prompt in (("running", 1), ("long", 400)):
+        policy.add(job(name, prompt=prompt))
+    running, long = admit(policy)
+    policy.start(running)
+    chunks = policy.chunks()
+    assert [(chunk.prompt, chunk.start, chunk.stop) for chunk in chunks] == [
+        (long.prompt, 0, CHUNK)
+    ]
+    policy.release(running)
+    assert sum(chunk.stop - chunk.start for chunk in policy.chunks()) == 399
+
+
+def test_more_rows_allow_more_prefill_beside_them() -> None:
+    policy = scheduler(budget=512, rows=64, tokens=1 << 16)
+    for number in range(40):
+        policy.add(job(str(number), prompt=1))
+    for row in admit(policy):
+        policy.start(row)
+    policy.add(job("long", prompt=400))
+    admit(policy)
+    assert (
+        sum(chunk.stop - chunk.start for chunk in policy.chunks()) == 41 * PER_ROW // CHUNK * CHUNK
+    )
 
 
 def test_where_a_prompt_is_cut_does_not_depend_on_its_neighbours() -> None:

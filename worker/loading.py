@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ def load_engine(settings: Settings) -> Engine:
     Raises:
         ModelUnavailable: it cannot be served; the message says why in one line.
     """
+    # libgomp keeps the helpers of every thread that has ever computed, and once there are more of
+    # them than cores lets none wait actively: then each operation of the engine wakes one, and a
+    # step takes half as long again. The helpers of a thread that has ended are gone.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as loader:
+        return loader.submit(_warm_engine, settings).result()
+
+
+def _warm_engine(settings: Settings) -> Engine:
     model, tokenizer = load_model(settings)
     _warm_up(model, tokenizer)
     return Engine(

@@ -22,6 +22,7 @@ NAMES = [
     "scale",
     "memory",
     "submission",
+    "whole_path",
     "perplexity",
 ]
 

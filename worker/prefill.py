@@ -47,8 +47,8 @@ class Prefills:
         """What to prefill in this step, within the token budget, `beside` so many rows."""
         chunks: list[Chunk] = []
         left = self._budget
-        if beside:
-            left = min(left, max(self._chunk, PER_ROW * beside))
+        if beside:  # where many prompts are short, their rows would else wait for each other
+            left = min(left, max(PER_ROW * beside, self._chunk * len(self._prompts)))
         for prompt in self._in_order():
             start, segment = prompt.prefilled, prompt.admitted[0].place
             while start < prompt.to_prefill:

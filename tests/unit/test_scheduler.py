@@ -126,6 +126,17 @@ def test_more_rows_allow_more_prefill_beside_them() -> None:
     )
 
 
+def test_every_waiting_prompt_allows_a_chunk_so_that_short_ones_start_at_once() -> None:
+    policy = scheduler(budget=512, rows=64, tokens=1 << 16)
+    policy.add(job("running", prompt=1))
+    [running] = admit(policy)
+    policy.start(running)
+    for number in range(20):
+        policy.add(job(str(number), prompt=CHUNK + 1))
+    rows = admit(policy)
+    assert [chunk.prompt for chunk in policy.chunks()] == [row.prompt for row in rows]
+
+
 def test_where_a_prompt_is_cut_does_not_depend_on_its_neighbours() -> None:
     policy = scheduler(budget=256)
     others = [job(str(n), prompt=30 + n) for n in range(3)]

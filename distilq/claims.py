@@ -8,7 +8,7 @@ it, so a worker that was thought dead cannot overwrite a newer result (fencing t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from distilq import keys, queue, record
 from distilq.cluster import WorkerState
@@ -26,8 +26,7 @@ FINISHED_PER_CALL = 128
 FORGET_WORKER_S = 3_600
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """A job that this worker holds."""
 
     id: str

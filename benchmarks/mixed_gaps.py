@@ -29,6 +29,7 @@ class Gaps:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._vocabulary = min(VOCABULARY, engine.model.info.vocab_size)
         self._last = time.perf_counter()
         self._sent = 0
         self._found: list[tuple[float, int]] = []
@@ -37,18 +38,21 @@ class Gaps:
         self._sent += 1
         key = str(self._sent)
         asked = Parameters(max_new_tokens=ask.new_tokens, top_k=50, seed=self._sent)
-        self._engine.submit(key, JobRequest(inputs=ask.prompt, parameters=asked, timeout_s=3600))
+        inputs = tuple(token % self._vocabulary for token in ask.prompt)
+        self._engine.submit(key, JobRequest(inputs=inputs, parameters=asked, timeout_s=3600))
         return key
 
     def step(self) -> list[str]:
-        """One step; the jobs that ended in it."""
+        """One step; the jobs that ended in it. Raises RuntimeError when one has failed."""
         running = sum(bool(row.tokens) for row in self._engine._scheduler.ready())
-        ended = [key for key, _ in self._engine.step()]
+        ended = self._engine.step()
         now = time.perf_counter()
         if running:
             self._found.append((now - self._last, running))
         self._last = now
-        return ended
+        if failed := [outcome.error for _, outcome in ended if outcome.error]:
+            raise RuntimeError(failed[0])
+        return [key for key, _ in ended]
 
     def forget(self) -> None:
         """Count from here on."""

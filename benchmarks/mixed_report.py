@@ -36,6 +36,11 @@ def at(record: Figures, name: str, load: str) -> Figures:
     return rates | {of: [s for each in rounds for s in each[of]] for of in WHAT}
 
 
+def _in_order(record: Figures) -> list[tuple[str, list[Figures]]]:
+    rounds = record["found"]["rounds"]
+    return [(name, rounds[name]) for name in LABELS if name in rounds]
+
+
 def tables(record: Figures) -> str:
     absent = [
         f"Absent: {LABELS[name]}: {reason}." for name, reason in record["found"]["absent"].items()
@@ -73,7 +78,7 @@ def _times(record: Figures) -> str:
         " to the first token, s: p50 | p99 |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, rounds in record["found"]["rounds"].items():
+    for name, rounds in _in_order(record):
         for load in rounds[0]["loads"]:
             found = at(record, name, load)
             jobs = len(found["latency_s"])
@@ -97,6 +102,9 @@ def _gaps(record: Figures) -> str:
             f"| {label} | {found['rows']:.0f} | {found['p50_ms']:.0f} | {found['p99_ms']:.0f} |"
             f" {found['p99_ms'] / found['p50_ms']:.2f} | {found['most_ms']:.0f} |"
         )
+    gaps = record["found"]["gaps"]
+    apart = gaps["long"]["p99_ms"] / gaps["short"]["p50_ms"]
+    lines += ["", f"p99 beside 1,000-token prompts to p50 of short ones only: {apart:.2f}."]
     return "\n".join(lines) + "\n"
 
 
@@ -113,7 +121,7 @@ def plots(record: Figures, folder: Path) -> None:
     """mixed-latency.svg and mixed-first-token.svg: percentiles over the load."""
     for of, name in WHAT.items():
         series = {}
-        for subject, rounds in record["found"]["rounds"].items():
+        for subject, rounds in _in_order(record):
             for share in (0.5, 0.99):
                 points = {
                     100 * float(load): percentile(at(record, subject, load)[of], share)

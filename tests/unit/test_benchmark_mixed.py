@@ -157,7 +157,7 @@ def record() -> dict[str, Any]:
         "found": {
             "rounds": {"ours": ours, "batches": batches},
             "absent": {"pipeline": "not installed: make peers"},
-            "gaps": {"0.5": gap, "long": gap},
+            "gaps": {"0.5": gap, "short": gap | {"p50_ms": 40.0}, "long": gap},
         },
     }
 
@@ -168,6 +168,7 @@ def test_the_tables_have_multiples_percentiles_and_who_is_absent() -> None:
     assert "| a full queue |  | 800 | 100 | 8.0 |" in lines
     assert "| distilq, 50% | 1.0 | 6 | 2.00 | 3.00 | 0.20 | 0.30 |" in lines
     assert "| mixed traffic, 50% of capacity | 8 | 20 | 50 | 2.50 | 60 |" in lines
+    assert "p99 beside 1,000-token prompts to p50 of short ones only: 1.25." in lines
     assert "Absent: a `pipeline` call per Celery task: not installed: make peers." in lines
     assert lines[-1].endswith("4 threads on 4 cores; 2 rounds.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import Any, Protocol
 
@@ -152,7 +152,8 @@ class JobStore:
                 *(self._slug, job_id, request.priority.value, self.owner.id, cost),
                 *(queue.message(job_id, name), record.within_ms(request)),
                 *self._caps(),
-                *record.new_fields(request, cost, self.model, self.owner.id),
+                *record.common_fields(self.model, self.owner.id),
+                *record.own_fields(request, cost),
             ]
         )
         self._admitted(answer)
@@ -169,14 +170,16 @@ class JobStore:
         cost = 0
         # Another thread writes, so that the next part is made while Redis works on this one.
         with ThreadPoolExecutor(max_workers=1) as writer:
-            written = []
+            written: Future[Any] | None = None
             for start in range(0, len(requests), STAGED_PER_CALL):
                 part = slice(start, start + STAGED_PER_CALL)
                 args, part_cost = self._staged(start, job_ids[part], requests[part])
                 cost += part_cost
-                written.append(writer.submit(self._scripts.stage, keys=[staging], args=args))
-            for part_written in written:
-                part_written.result()
+                if written is not None:
+                    written.result()
+                written = writer.submit(self._scripts.stage, keys=[staging], args=args)
+            if written is not None:
+                written.result()
         answer = self._scripts.commit(
             keys=[staging],
             args=[self._slug, self.owner.id, cost, len(job_ids), queue.ENVELOPE, *self._caps()],
@@ -188,12 +191,13 @@ class JobStore:
         self, before: int, job_ids: Sequence[str], requests: Sequence[JobRequest]
     ) -> tuple[list[str | int], int]:
         """What the script takes of a part of a batch, and its cost; `before`: jobs before it."""
-        args: list[str | int] = [keys.STAGING_S, before]
+        common = record.common_fields(self.model, self.owner.id)
+        args: list[str | int] = [keys.STAGING_S, before, len(common), *common]
         in_all = 0
         for job_id, asked in zip(job_ids, requests, strict=True):
             request, cost = asked.resolved(), asked.cost
             in_all += cost
-            fields = record.new_fields(request, cost, self.model, self.owner.id)
+            fields = record.own_fields(request, cost)
             args += [job_id, request.priority.value, cost, record.within_ms(request)]
             args += [len(fields), *fields]
         return args, in_all

@@ -42,8 +42,8 @@ def submit_many() -> Response:
     body = json_body(settings().max_batch_body_bytes)
     with turn(len(body) > LARGE_BYTES):
         ids = _submitted(parse(BatchRequest, body))
-    refs = [JobRef(id=job_id, status=JobStatus.QUEUED) for job_id in ids]
-    return as_json(BatchAccepted(jobs=refs), 202)
+        refs = [JobRef(id=job_id, status=JobStatus.QUEUED) for job_id in ids]
+        return as_json(BatchAccepted(jobs=refs), 202)
 
 
 @blueprint.post("/v1/jobs:status")

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from .context import large_turns
 
-#: What makes a request large: bytes of its body, of a batch, and ids that it asks for. Of others as
-#: many as there are threads take less than one large one.
+#: What makes a request large: bytes of its body, if it is a batch, or ids that it asks for. Sixty
+#: that are smaller take the memory of one batch of 10,000 jobs.
 LARGE_BYTES, LARGE_IDS = 16_384, 50
 
 #: Seconds after which one goes on without its turn: none holds it for so long, unless Redis hangs

@@ -8,13 +8,13 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import Any, Protocol
 
 from typing_extensions import Self
 
 from distilq import keys, listing, queue, record
+from distilq.ahead import Ahead
 from distilq.cluster import JobPage, QueueState, WorkerState
 from distilq.connection import RedisClient, reaches_redis
 from distilq.errors import (
@@ -168,18 +168,13 @@ class JobStore:
         job_ids = [new_id() for _ in requests]
         staging = keys.staging(new_id())
         cost = 0
-        # Another thread writes, so that the next part is made while Redis works on this one.
-        with ThreadPoolExecutor(max_workers=1) as writer:
-            written: Future[Any] | None = None
+        with Ahead(self.redis, self._scripts.stage, [staging]) as stage:
             for start in range(0, len(requests), STAGED_PER_CALL):
                 part = slice(start, start + STAGED_PER_CALL)
                 args, part_cost = self._staged(start, job_ids[part], requests[part])
                 cost += part_cost
-                if written is not None:
-                    written.result()
-                written = writer.submit(self._scripts.stage, keys=[staging], args=args)
-            if written is not None:
-                written.result()
+                stage.call(args)
+            stage.wait()
         answer = self._scripts.commit(
             keys=[staging],
             args=[self._slug, self.owner.id, cost, len(job_ids), queue.ENVELOPE, *self._caps()],

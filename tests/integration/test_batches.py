@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from redis.connection import Connection
+from redis.exceptions import ConnectionError as Lost
 
 from distilq import keys
-from distilq.jobs import JobRequest
+from distilq.jobs import JobRequest, JobStatus
 from distilq.owner import EVERYBODY, Owner
-from distilq.store import JobStore
+from distilq.store import STAGED_PER_CALL, JobStore
 
 #: Over two parts of the commit script, and three of the staging script.
 JOBS = 1_003
@@ -86,3 +88,56 @@ def test_a_job_of_a_batch_costs_four_commands_of_its_own(
     assert calls.pop("hset") == 2 * JOBS
     assert calls.pop("expire") + calls.pop("persist") <= 2 * JOBS + 2
     assert sum(calls.values()) < 100
+
+
+@pytest.mark.parametrize("lost", ["send_command", "read_response"])
+def test_a_part_whose_fate_is_unknown_is_sent_again(
+    store: JobStore, redis_client: Any, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    store.submit_many(requests(1))  # connects, loads the scripts
+    works, calls = getattr(Connection, lost), 0
+
+    def breaks(self: Connection, *args: Any, **options: Any) -> Any:
+        nonlocal calls
+        done = works(self, *args, **options)
+        if args[:1] == ("EVALSHA",) or lost == "read_response":
+            calls += 1
+            if calls == 2:
+                raise Lost("just after it was done")
+        return done
+
+    monkeypatch.setattr(Connection, lost, breaks)
+    ids = store.submit_many(requests(JOBS))
+    monkeypatch.undo()
+    assert calls > JOBS // STAGED_PER_CALL
+    assert store.queue().queued == len(set(ids)) + 1 == JOBS + 1
+
+
+def test_a_redis_that_has_forgotten_the_script_is_told_it(
+    store: JobStore, redis_client: Any
+) -> None:
+    store.submit_many(requests(1))
+    redis_client.script_flush()
+    store.submit_many(requests(JOBS))
+    assert store.queue().queued == JOBS + 1
+
+
+def test_what_a_batch_dies_of_leaves_the_connection_fit_for_others(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged, parts = store._staged, 0
+
+    def fails(*given: Any) -> Any:
+        nonlocal parts
+        parts += 1
+        if parts == 3:
+            raise ZeroDivisionError
+        return staged(*given)
+
+    monkeypatch.setattr(store, "_staged", fails)
+    with pytest.raises(ZeroDivisionError):
+        store.submit_many(requests(JOBS))
+    monkeypatch.undo()
+    assert store.queue().queued == 0
+    job_id = store.submit_many(requests(1))[0]
+    assert store.get(job_id).status is JobStatus.QUEUED

@@ -25,7 +25,7 @@ from .peers.process import PeerFailed
 from .subjects import SUBJECTS, Prompts, Running, Terms, started
 from .targets import judged
 
-SHORT = {"rows": [1, 8, 64], "rounds": 3}
+SHORT = {"rows": [1, 8, 64], "rounds": 2}
 FULL = {"rows": [1, 8, 32, 64, 128], "rounds": 5}
 #: Tokens per row of the run at every size that is not timed: first calls plan and allocate.
 WARM_UP = 3

@@ -26,10 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--full", action="store_true", help="texts of 200 tokens rather than 30")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS])
-    parser.add_argument("--jobs", type=int, default=30_000, help="in Redis")
+    parser.add_argument("--jobs", type=int, help="in Redis")
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--new-tokens", type=int)
     options = parser.parse_args(arguments)
+    options.jobs = options.jobs or (30_000 if options.full else 10_000)
     options.new_tokens = options.new_tokens or (200 if options.full else 30)
     found = {part: PARTS[part].run(options) for part in options.parts}
     measure.write("memory", found, vars(options))

@@ -143,7 +143,7 @@ def parse(description: str | None, arguments: Sequence[str] | None) -> argparse.
     add("--model", default="bundled")
     add("--window", type=int, default=1024)
     add("--stride", type=int, default=512)
-    add("--windows", type=int, default=6, help="of each text, evenly spread")
+    add("--windows", type=int, default=3, help="of each text, evenly spread")
     add("--rounds", type=int, default=3)
     add("--full", action="store_true", help="128 windows in 8 rounds")
     options = parser.parse_args(arguments)

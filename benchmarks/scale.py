@@ -30,7 +30,7 @@ from .service import Running, Service
 STEP_MS = 20
 MODEL = f"simulated:step_ms={STEP_MS}"
 LOADS = {"long": range(20, 41), "short": range(3, 8)}
-WORKERS, FULL_WORKERS = (1, 2, 4, 8), (1, 2, 4, 8, 16)
+WORKERS, FULL_WORKERS = (1, 4, 8), (1, 2, 4, 8, 16)
 
 #: Seconds after which every worker has filled its batch and its rows end at different steps.
 WARM_S = 2.0
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=5_000, help="for the cost of clients' calls")
     options = parser.parse_args(arguments)
     options.workers = options.workers or (FULL_WORKERS if options.full else WORKERS)
-    options.seconds = options.seconds or (8.0 if options.full else 3.0)
+    options.seconds = options.seconds or (8.0 if options.full else 2.0)
     options.rounds = options.rounds or (2 if options.full else 1)
     asked = vars(options) | {"step_ms": STEP_MS, "rows": Settings().max_rows}
     measure.write("scale", run(options), asked)

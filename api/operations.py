@@ -118,7 +118,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "followJob",
         "Follow a job as server-sent events: status, token, then done or error",
         {
-            200: Reply("Events", media_type="text/event-stream"),
+            200: Reply("Events", headers=("X-Job-Id",), media_type="text/event-stream"),
             204: Reply("You have seen the last event"),
         },
         (*JOB, e.InvalidParameters, e.TooManyWaiting),

@@ -8,7 +8,7 @@ from distilq.access import Ring
 from distilq.settings import Settings
 from distilq.store import Jobs
 
-from . import admin, auth, context, job, jobs, pages, problems, score, status
+from . import admin, auth, context, events, job, jobs, pages, problems, score, status
 
 #: Nothing but our own style sheet and an empty icon; no script anywhere.
 CONTENT_SECURITY_POLICY = (
@@ -37,7 +37,7 @@ def create_app(settings: Settings, store: Jobs, ring: Ring | None = None) -> Fla
     context.install(app, settings, store)
     problems.install(app)
     auth.install(app, settings.auth, ring)
-    for part in (jobs, job, score, status, admin, pages):
+    for part in (jobs, job, events, score, status, admin, pages):
         app.register_blueprint(part.blueprint)
     app.after_request(_add_headers)
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from threading import BoundedSemaphore
 from typing import cast
 
@@ -46,9 +47,10 @@ def large_turns() -> BoundedSemaphore:
     return cast(BoundedSemaphore, current_app.extensions["distilq.large_turns"])
 
 
-def stopping() -> bool:
-    """Whether the server has been told to stop, so that nobody should be kept waiting."""
-    return cast(bool, current_app.extensions["distilq.stopping"]())
+def stopping() -> Callable[[], bool]:
+    """What tells whether the server is to stop, so that nobody should be kept waiting."""
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # of a werkzeug proxy
+    return lambda: cast(bool, app.extensions["distilq.stopping"]())
 
 
 def request_id() -> str:

@@ -16,7 +16,7 @@ blueprint = Blueprint("job", __name__, url_prefix="/v1/jobs/<job_id>")
 
 
 @blueprint.before_request
-def _refuse_other_ids() -> None:
+def refuse_other_ids() -> None:
     if not ID_PATTERN.fullmatch((request.view_args or {})["job_id"]):
         raise JobNotFound("an id is 32 lower-case hexadecimal digits")
 

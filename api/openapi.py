@@ -35,6 +35,7 @@ KEY = {
 REQUEST_HEADERS = {
     "X-Request-Id": ("string", "1 to 128 visible ASCII characters; given back, and in every log"),
     "Prefer": ("string", "RFC 7240; `wait=N`: seconds to wait for the job to finish"),
+    "Last-Event-ID": ("string", "the id of the last event that you have"),
     "If-None-Match": ("string", "the ETag that you have"),
     "Idempotency-Key": ("string", "not offered yet: a request that has it is refused with 422"),
 }

@@ -114,6 +114,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         {200: Reply("Per input the texts generated for it", schemas.Texts, ("X-Job-Id",))},
         (*JOB, e.JobNotFinished, e.JobNotSucceeded),
     ),
+    ("get", "/v1/jobs/{job_id}/events"): Operation(
+        "followJob",
+        "Follow a job as server-sent events: status, token, then done or error",
+        {
+            200: Reply("Events", headers=("X-Job-Id",), media_type="text/event-stream"),
+            204: Reply("You have seen the last event"),
+        },
+        (*JOB, e.InvalidParameters, e.TooManyWaiting),
+        headers=("Last-Event-ID",),
+    ),
     ("post", "/v1/jobs/{job_id}/cancel"): Operation(
         "cancelJob",
         "Cancel a job; canceling it again is no error",

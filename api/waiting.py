@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flask import request
@@ -37,8 +37,13 @@ def wait_until_final(job_id: str, limit_s: float) -> Job:
 
     That is when `limit_s` have passed, the client has hung up, or the server stops.
     """
-    environ, stopping = request.environ, context.stopping
-    return store().wait(job_id, limit_s, lambda: stopping() or client_is_gone(environ))
+    return store().wait(job_id, limit_s, no_use_in_waiting())
+
+
+def no_use_in_waiting() -> Callable[[], bool]:
+    """What tells whether the client has hung up or the server stops, also after the view."""
+    environ, stopping = request.environ, context.stopping()
+    return lambda: stopping() or client_is_gone(environ)
 
 
 def wait_as_preferred(job: Job) -> tuple[Job, int | None]:

@@ -24,6 +24,7 @@ NAMES = [
     "submission",
     "whole_path",
     "mixed",
+    "streaming",
     "perplexity",
 ]
 

@@ -21,18 +21,18 @@ COMMON_COMMANDS = (
     *("get", "mget", "set", "del", "exists", "expire", "pexpireat", "publish"),
     *("hget", "hmget", "hgetall", "hset", "hdel", "hincrby"),
     *("lpush", "rpush", "llen", "rpop", "lrange", "lrem"),
-    *("zadd", "zrem", "zscore", "zrange", "zrangebyscore", "smembers"),
+    *("zadd", "zrem", "zscore", "zrange", "zrangebyscore", "smembers", "xadd"),
 )
-API_COMMANDS = ("persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe")
+API_COMMANDS = ("persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe", "xread")
 WORKER_COMMANDS = ("script|exists", "brpop", "blpop", "incrby", "sismember", "zremrangebyscore")
 #: Celery's events and remote control.
 CELERY_COMMANDS = ("sadd", "srem", "psubscribe", "punsubscribe")
 
 COMMON_KEYS = (
     *(keys.job("*"), f"{keys.INDEX_PREFIX}*", keys.EXPIRY, keys.OWNERS, keys.FLIGHT, keys.TOTALS),
-    *(keys.WORKERS, keys.worker("*"), keys.cancels("*")),
+    *(keys.events("*"), keys.WORKERS, keys.worker("*"), keys.cancels("*")),
 )
-API_KEYS = (keys.API_KEYS, keys.rate("*"), keys.staging("*"))
+API_KEYS = (keys.API_KEYS, keys.rate("*"), keys.staging("*"), keys.readers("*"))
 WORKER_KEYS = (keys.claimed("*"), keys.nudge("*"))
 #: The bindings of its exchanges, its mailboxes, one list per priority of kombu's, and its events.
 CELERY_KEYS = ("_kombu.binding*", "*.celery.pidbox", "*.celery.pidbox??[369]", "celeryev.*")

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from distilq import keys, queue, record
+from distilq import events, keys, queue, record
 from distilq.cluster import WorkerState
 from distilq.connection import RedisClient
+from distilq.events import Token
 from distilq.jobs import JobStatus, Outcome
 from distilq.scripts import Scripts
 
@@ -101,6 +102,16 @@ class Claims:
                 args += [claim.id, claim.fence, _status(outcome).value]
                 args += [outcome.usage.generated_tokens, len(fields), *fields]
             self._scripts.finish(args=args)
+
+    def emit(self, entries: Sequence[tuple[Claim, int, Sequence[Token]]]) -> None:
+        """Append tokens to the streams of their jobs; with each the number of its last one.
+
+        What a claim that is no longer valid gives is dropped. Sent twice, it is there once.
+        """
+        args: list[str | int] = []
+        for claim, number, tokens in entries:
+            args += [claim.id, claim.fence, number, events.encoded(tokens)]
+        self._scripts.emit(args=args)
 
     def renew(self, progress: Mapping[Claim, tuple[int, int]]) -> dict[str, str]:
         """Renew the leases of jobs with these (tokens, sequences) done.

@@ -14,14 +14,12 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     Discriminator,
     Field,
     StringConstraints,
     Tag,
     model_validator,
 )
-from pydantic_core import PydanticKnownError
 from typing_extensions import Self
 
 from distilq.parameters import Integer, Parameters, Wire, conflict
@@ -151,20 +149,11 @@ class ScoreRequest(Wire):
         return prompt + rows * self.parameters.new_tokens_at_most
 
 
-def _boolean(value: Any) -> Any:
-    """A literal is compared by value, and 0 equals False."""
-    if not isinstance(value, bool):
-        raise PydanticKnownError("bool_type")
-    return value
-
-
 class JobRequest(ScoreRequest):
     """The body of POST /v1/jobs."""
 
     priority: Priority = Priority.NORMAL
-    stream: Annotated[Literal[False], BeforeValidator(_boolean)] = Field(
-        False, description="streaming is not offered yet"
-    )
+    stream: bool = Field(False, description="tell of every token at /v1/jobs/{id}/events")
     timeout_s: float = Field(60.0, gt=0, le=3_600, description="seconds the job may run")
     start_within_s: float | None = Field(
         None, gt=0, le=604_800, description="seconds the job may be queued before it expires"
@@ -176,6 +165,13 @@ class JobRequest(ScoreRequest):
     metadata: dict[MetadataText, MetadataText] = Field(
         default_factory=dict, max_length=16, description="yours; given back with the job"
     )
+
+    @model_validator(mode="after")
+    def _can_stream(self) -> Self:
+        asked = self.parameters
+        if self.stream and asked.sequences_drawn > asked.num_return_sequences:
+            raise conflict("stream", "which of best_of texts are returned is known only at the end")
+        return self
 
     def resolved(self) -> JobRequest:
         """The request with its parameters resolved (see `Parameters.resolved`)."""
@@ -261,6 +257,7 @@ class Progress(BaseModel):
 class Urls(BaseModel):
     self: str
     result: str
+    events: str
     cancel: str
 
 
@@ -276,6 +273,7 @@ class Job(BaseModel):
     started_at: datetime | None = None
     completed_at: datetime | None = None
     expires_at: datetime | None = None
+    stream: bool = False
     queue: QueuePlace
     progress: Progress
     attempt: int = 0

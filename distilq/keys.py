@@ -66,6 +66,16 @@ def job(job_id: str) -> str:
     return f"distilq:job:{job_id}"
 
 
+def events(job_id: str) -> str:
+    """STREAM: the tokens of a job that streams; lives as long as its record."""
+    return f"distilq:events:{job_id}"
+
+
+def readers(api_id: str) -> str:
+    """STREAM of one entry: an API process has something else to read."""
+    return f"distilq:readers:{api_id}"
+
+
 def worker(worker_id: str) -> str:
     """STRING: what a worker says of itself; lives HEARTBEAT_S from the last heartbeat."""
     return f"distilq:worker:{worker_id}"

@@ -64,6 +64,8 @@ def own_fields(request: JobRequest, cost: int) -> list[str | int]:
     ]  # fmt: skip
     if request.start_within_s is not None:
         fields += ["start_within_ms", within_ms(request)]
+    if request.stream:
+        fields += ["stream", 1]
     return fields
 
 
@@ -102,6 +104,7 @@ def new_job(
         status=JobStatus.QUEUED,
         model=model,
         created_at=_moment(created_ms),
+        stream=request.stream,
         queue=place,
         progress=Progress(
             tokens_max=request.rows * request.parameters.new_tokens_at_most, sequences=request.rows
@@ -133,6 +136,7 @@ def to_job(job_id: str, record: Hash, place: QueuePlace | None = None) -> Job:
         started_at=_time(record, b"started"),
         completed_at=_time(record, b"completed"),
         expires_at=_time(record, b"expires"),
+        stream=request.get("stream", False),
         queue=place or QueuePlace(priority=priority),
         progress=_progress(parameters, record, outcome),
         attempt=int(record.get(b"attempt", b"0")),
@@ -153,7 +157,9 @@ def _parameters(request: dict[str, Any]) -> Parameters:
 
 def _urls(job_id: str) -> Urls:
     path = f"/v1/jobs/{job_id}"
-    return Urls(self=path, result=f"{path}/result", cancel=f"{path}/cancel")
+    return Urls(
+        self=path, result=f"{path}/result", events=f"{path}/events", cancel=f"{path}/cancel"
+    )
 
 
 def _outcome(record: Hash, status: JobStatus) -> Outcome:

@@ -14,6 +14,7 @@ NAMES = (
     "claim",
     "commit",
     "delete",
+    "emit",
     "expire",
     "finish",
     "pause",
@@ -40,6 +41,7 @@ class Scripts:
     claim: Script
     commit: Script
     delete: Script
+    emit: Script
     expire: Script
     finish: Script
     pause: Script

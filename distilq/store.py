@@ -6,9 +6,9 @@ Every transition is one Lua call (`lua/`), so that a process may die between any
 from __future__ import annotations
 
 import copy
+import threading
 import time
-from collections.abc import Callable, Sequence
-from threading import Event
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from typing_extensions import Self
@@ -25,8 +25,11 @@ from distilq.errors import (
     QueueFull,
     StoreUnavailable,
 )
+from distilq.events import Event, Place
+from distilq.following import Following, follow_end
 from distilq.jobs import Job, JobRequest, JobStatus, Priority, QueuePlace, new_id
 from distilq.owner import EVERYBODY, Owner
+from distilq.readers import Readers
 from distilq.scripts import Scripts
 from distilq.settings import Settings
 from distilq.together import Together
@@ -83,6 +86,16 @@ class Jobs(Protocol):
         `give_up` is asked every GIVE_UP_S. Raises what `get` does.
         """
 
+    def follow(
+        self, job_id: str, after: Place | None = None, give_up: Callable[[], bool] = never
+    ) -> Iterator[list[Event]]:
+        """The job from where it stands to its end, as it happens; tokens only if it streams.
+
+        Tokens come from the first on, or from behind the one at `after`. Every list is what has
+        come since the one before; it is empty after TICK_S without news, when `give_up` is asked.
+        Raises what `get` does, at once; later, when the job is forgotten meanwhile, as it goes.
+        """
+
     def cancel(self, job_id: str) -> Job:
         """Cancel it: a queued job is canceled at once, a running one becomes `canceling`.
 
@@ -116,7 +129,7 @@ def _is_there(row: record.Hash) -> bool:
     return row.get(b"status", b"staged") != b"staged"
 
 
-def _wait(woken: Event, deadline: float, give_up: Callable[[], bool]) -> None:
+def _wait(woken: threading.Event, deadline: float, give_up: Callable[[], bool]) -> None:
     while (left_s := deadline - time.monotonic()) > 0 and not give_up():
         if woken.wait(min(left_s, GIVE_UP_S)):
             return
@@ -133,6 +146,7 @@ class JobStore:
         self._scripts = Scripts(redis)
         self._submit_together = Together(redis, self._scripts.submit)
         self._waiters = Waiters(redis)
+        self._readers = Readers(redis)
         self._slug = keys.slug(self.model)
         self._queues = queue.queues(self.model)
 
@@ -309,6 +323,16 @@ class JobStore:
         return job
 
     @reaches_redis
+    def follow(
+        self, job_id: str, after: Place | None = None, give_up: Callable[[], bool] = never
+    ) -> Iterator[list[Event]]:
+        job = self.get(job_id)
+        if not job.stream:
+            return follow_end(job, lambda for_s: self.wait(job_id, for_s, give_up), give_up)
+        following = Following(self.redis, self._readers, job, after, lambda: self.get(job_id))
+        return following.events(give_up)
+
+    @reaches_redis
     def cancel(self, job_id: str) -> Job:
         if not self.get(job_id).status.final:
             self._scripts.cancel(args=[job_id])
@@ -360,8 +384,9 @@ class JobStore:
         return canceled
 
     def close(self) -> None:
-        """End the thread that waits on behalf of `wait`. The Redis client stays the caller's."""
+        """End the threads behind `wait` and `follow`. The Redis client stays the caller's."""
         self._waiters.close()
+        self._readers.close()
 
     @reaches_redis
     def ping(self) -> None:

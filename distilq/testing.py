@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -31,6 +31,7 @@ from distilq.errors import (
     StartedTooLate,
     StoreUnavailable,
 )
+from distilq.events import Came, Ended, Event, Place, Stands, Token
 from distilq.jobs import (
     Job,
     JobRequest,
@@ -93,6 +94,7 @@ class _Record:
     job: Job
     request: JobRequest
     owner: str = ""
+    tokens: list[Token] = field(default_factory=list)
     deleted_at: datetime | None = None
 
     @property
@@ -166,6 +168,11 @@ class MemoryStore:
                     break
                 self._changed.wait(min(left_s, GIVE_UP_S))
         return self.get(job_id)
+
+    def follow(
+        self, job_id: str, after: Place | None = None, give_up: Callable[[], bool] = never
+    ) -> Iterator[list[Event]]:
+        return self._follow(self.get(job_id), after, give_up)
 
     def cancel(self, job_id: str) -> Job:
         status = self.get(job_id).status
@@ -245,6 +252,12 @@ class MemoryStore:
             job_id, status=JobStatus.RUNNING, started_at=self.clock(), attempt=attempt
         )
 
+    def emit(self, job_id: str, tokens: Sequence[Token]) -> None:
+        """What a step has given a running job that streams."""
+        with self._changed:
+            self._records[job_id].tokens += tokens
+            self._changed.notify_all()
+
     def finish(self, job_id: str, outcome: Outcome | None = None) -> Job:
         """-> succeeded, with `outcome` or with one short text per row."""
         outcome = outcome or self._echo(job_id)
@@ -263,6 +276,32 @@ class MemoryStore:
         return self._end(job_id, JobStatus.EXPIRED, error=StartedTooLate().problem())
 
     # How it is kept
+
+    def _follow(
+        self, job: Job, after: Place | None, give_up: Callable[[], bool]
+    ) -> Iterator[list[Event]]:
+        superseded = job.stream and after is not None and after.fence != job.attempt
+        seen = after.number if after and job.stream and not superseded else 0
+        yield [Stands(job, superseded)]
+        self.on_wait(job.id)
+        while not give_up():
+            known = job
+            with self._changed:
+                if not self._has_news(known, seen):
+                    self._changed.wait(GIVE_UP_S)
+                job, tokens = self.get(job.id), self._records[job.id].tokens[seen:]
+            moved = job.status is not known.status and not job.status.final
+            events: list[Event] = [Stands(job)] if moved else []
+            for token in tokens:
+                seen += 1
+                events.append(Came(Place(job.attempt, seen), token))
+            yield [*events, Ended(job)] if job.status.final else events
+            if job.status.final:
+                return
+
+    def _has_news(self, known: Job, seen: int) -> bool:
+        record = self._records[known.id]
+        return len(record.tokens) > seen or record.job.status is not known.status
 
     def _admit(self, requests: Sequence[JobRequest]) -> None:
         queued = self._queued()
@@ -300,7 +339,10 @@ class MemoryStore:
             ),
             parameters=request.parameters,
             metadata=request.metadata,
-            urls=Urls(self=path, result=f"{path}/result", cancel=f"{path}/cancel"),
+            stream=request.stream,
+            urls=Urls(
+                self=path, result=f"{path}/result", events=f"{path}/events", cancel=f"{path}/cancel"
+            ),
         )
         self._records[job_id] = _Record(job, request, self.owner.id)
         return job_id

@@ -18,7 +18,7 @@ from distilq.jobs import JobRequest, Outcome
 
 from . import outcomes, tokens
 from .plan import plan_next
-from .rows import ActiveJob, Candidates, Chunk, Draws, Model, Prompt, Row, Tokenizer
+from .rows import ActiveJob, Candidates, Chunk, Draws, Emitted, Model, Prompt, Row, Tokenizer
 from .scheduler import Scheduler
 
 log = logging.getLogger("distilq.engine")
@@ -69,6 +69,7 @@ class Engine:
         self._canceled: set[str] = set()
         self._jobs: dict[str, ActiveJob] = {}
         self._finished: list[tuple[str, Outcome]] = []
+        self._emitted: list[Emitted] = []
         self._steps = self._row_steps = self._generated = self._prefilled = 0
         model.reserve(max_batch_tokens)
 
@@ -104,6 +105,11 @@ class Engine:
             self._fail_running(error)
         finished, self._finished = self._finished, []
         return finished
+
+    def emitted(self) -> list[Emitted]:
+        """What the jobs that stream were given since this was last called."""
+        emitted, self._emitted = self._emitted, []
+        return emitted
 
     def progress(self) -> dict[str, tuple[int, int]]:
         """Tokens and sequences done so far, by the key of every job that the engine holds."""
@@ -236,11 +242,18 @@ class Engine:
                 row.logprob_sum += found.logprob
                 if row.parameters.logprobs is not None:
                     row.logprobs += outcomes.logprobs(row.tokens[-1:], [found], self.tokenizer)
-            if self._ends(row):
+            ends = self._ends(row)
+            if job.request.stream:
+                self._tell(row, last=ends)
+            if ends:
                 self._retire(row)
         except Exception as error:
             log.exception("job %s failed", job.key)
             self._fail(job, GenerationFailed(_described(error)))
+
+    def _tell(self, row: Row, *, last: bool) -> None:
+        logprob = row.logprobs[-1] if row.logprobs else None
+        self._emitted.append(Emitted(row, row.tokens[-1], len(row.tokens) - 1, last, logprob))
 
     def _ends(self, row: Row) -> bool:
         """Whether a row's newest token is its last; notes why."""

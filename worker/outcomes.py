@@ -23,12 +23,18 @@ class Run:
 
 
 def text_of(row: Row, tokenizer: Tokenizer) -> str:
-    """A row's text: without the end-of-text token, and ending before its stop string."""
+    """A row's text as its job asks for it: with its prompt, or without."""
+    text = new_text(row, tokenizer)
+    return _with_prompt(row, text, tokenizer) if row.parameters.return_full_text else text
+
+
+def new_text(row: Row, tokenizer: Tokenizer) -> str:
+    """What was generated: without the end-of-text token, and ending before its stop string."""
     tokens = row.tokens[:-1] if row.finish_reason == "eos_token" else row.tokens
     text = tokenizer.decode(tokens) if tokens else ""
     if row.finish_reason == "stop_sequence" and (found := find_stop(text, row.parameters.stop)):
         text = text[: found[0]]
-    return _with_prompt(row, text, tokenizer) if row.parameters.return_full_text else text
+    return text
 
 
 def _with_prompt(row: Row, text: str, tokenizer: Tokenizer) -> str:

@@ -1,7 +1,7 @@
 """EnginePool: a Celery pool that hands every job to one engine thread.
 
 Celery delivers, accounts and shuts down; the engine batches. No thread per job: a completer writes
-what finished in a step in one pipeline, then tells Celery.
+what a step gave, tokens of jobs that stream in one call and outcomes in another, then tells Celery.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from .engine import Engine
 from .lease import Holdings, Keeper
 from .loading import load_engine
 from .names import NO_MODEL, ModelUnavailable
+from .rows import Emitted
 from .state import WorkerFace
+from .streams import Streams
 from .watchdog import EXIT_STATUS, Watchdog
 
 log = logging.getLogger("distilq.pool")
@@ -80,7 +82,9 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         self.face = WorkerFace(self.engine, settings, self.app.distilq_worker_id)
         self._running: dict[str, Running] = {}
         self._lock = threading.Lock()
-        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
+        #: What each step gave: tokens of jobs that stream, then outcomes. None ends the thread.
+        self._given: queue.SimpleQueue[tuple[list[Emitted], Done] | None] = queue.SimpleQueue()
+        self._streams = Streams(self.engine.tokenizer)
         self._hub: Any = None
         self._drain_s = settings.drain_s
         self._stopping = threading.Event()
@@ -141,7 +145,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         except ValidationError:
             log.exception("the request of job %s cannot be read", claim.id)
             problem = GenerationFailed("the worker cannot read the request").problem()
-            self._done.put([(claim.key, Outcome(error=problem))])
+            self._given.put(([], [(claim.key, Outcome(error=problem))]))
         else:
             self.engine.submit(claim.key, request)
 
@@ -173,8 +177,9 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
                 self._loops += 1
                 if self.engine.wait(timeout=0.5):
                     done = self.engine.step()
-                    if done:
-                        self._done.put(done)
+                    emitted = self.engine.emitted()
+                    if done or emitted:
+                        self._given.put((emitted, done))
         except BaseException:
             # Nothing in this process can go on without its engine; the leases pass its jobs on.
             log.critical("the engine died", exc_info=True)
@@ -184,11 +189,23 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
 
     def _complete(self) -> None:
         try:
-            while done := self._done.get():
-                self._finish(done)
+            while given := self._given.get():
+                emitted, done = given
+                self._emit(emitted)
+                if done:
+                    self._finish(done)
         except BaseException:
             log.critical("results cannot be written", exc_info=True)
             os._exit(EXIT_STATUS)  # as above
+
+    def _emit(self, emitted: list[Emitted]) -> None:
+        entries = [
+            (running.claim, number, tokens)
+            for key, number, tokens in self._streams.entries(emitted)
+            if (running := self._taken_over(key)) is not None
+        ]
+        if entries:
+            self._until_redis_answers(lambda: self.holdings.claims.emit(entries))
 
     def _finish(self, done: Done) -> None:
         found = [(self._taken_over(key), outcome) for key, outcome in done]
@@ -197,6 +214,8 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         claims, served_by = self.holdings.claims, self.face.served_by
         self._until_redis_answers(lambda: claims.finish(outcomes, served_by))
         self._drop(r.claim for r, _ in finished)
+        for key, _ in done:
+            self._streams.forget(key)
         with self._lock:
             for r, _ in finished:
                 if self._running[r.claim.id].claim == r.claim:
@@ -247,7 +266,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
             time.sleep(0.05)
         self._stopping.set()
         self._threads[0].join(timeout=JOIN_S)
-        self._done.put([])
+        self._given.put(None)
         self._threads[1].join(timeout=JOIN_S)
         self.sweeper.stop()
         self.keeper.stop()

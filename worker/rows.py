@@ -129,6 +129,19 @@ class Row:
         return self.parameters.logprobs is not None or self.parameters.best_of is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A new token of a job that streams."""
+
+    row: Row
+    id: int
+    #: Of this token in its row, from 0.
+    index: int
+    #: Whether it is the row's last, whose `finish_reason` and `stop` are then known.
+    last: bool
+    logprob: TokenLogprob | None
+
+
 @dataclass(eq=False, slots=True)
 class ActiveJob:
     """A job between `submit` and its outcome."""

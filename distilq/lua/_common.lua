@@ -1,7 +1,7 @@
 -- Put in front of every other script. Names of keys are explained in distilq/keys.py.
-local RECORD, INDEX, EXPIRY, TOTALS, CANCELS, OWNERS, FLIGHT =
+local RECORD, INDEX, EXPIRY, TOTALS, CANCELS, OWNERS, FLIGHT, EVENTS =
   'distilq:job:', 'distilq:jobs:', 'distilq:expiry', 'distilq:totals', 'distilq:cancels:',
-  'distilq:owners', 'distilq:flight'
+  'distilq:owners', 'distilq:flight', 'distilq:events:'
 local PRIORITIES = {'interactive', 'normal', 'bulk'} -- in the order in which they are served
 local TOMBSTONE_MS = 86400000
 local DRAIN_BUCKET_S, DRAIN_BUCKETS = 10, 12
@@ -51,8 +51,8 @@ local function forget(now, most)
 end
 
 -- Give a job its final state; the record lives on for its result_ttl_s from now. What is said of
--- it besides, fields and values, is written with it.
-local function finalize_with(id, from, to, now, ttl, watchers, owner, ...)
+-- it besides, fields and values, is written with it. `streams`: its stream ends too.
+local function finalize_with(id, from, to, now, ttl, watchers, owner, streams, ...)
   local key = RECORD .. id
   owner = owner or ''
   local expires = now + tonumber(ttl)
@@ -65,13 +65,17 @@ local function finalize_with(id, from, to, now, ttl, watchers, owner, ...)
     redis.call('HINCRBY', FLIGHT, owner, -1)
   end
   move(id, owner, from, to)
+  if streams then
+    redis.call('XADD', EVENTS .. id, '*', 'end', '1') -- times in ms are behind every fence
+    redis.call('PEXPIREAT', EVENTS .. id, expires)
+  end
   for channel in string.gmatch(watchers or '', '%S+') do redis.call('PUBLISH', channel, id) end
 end
 
 local function finalize(id, from, to, now)
-  local ttl, watchers, owner =
-    unpack(redis.call('HMGET', RECORD .. id, 'ttl_ms', 'watchers', 'owner'))
-  finalize_with(id, from, to, now, ttl, watchers, owner)
+  local ttl, watchers, owner, streams =
+    unpack(redis.call('HMGET', RECORD .. id, 'ttl_ms', 'watchers', 'owner', 'stream'))
+  finalize_with(id, from, to, now, ttl, watchers, owner, streams)
   redis.call('HINCRBY', TOTALS, to, 1)
   forget(now, 2)
 end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from distilq.errors import (
     QueueFull,
     StoreUnavailable,
 )
+from distilq.events import Came, Ended, Event, Place, Stands, Token
 from distilq.jobs import Job, JobRequest, JobStatus, Outcome, Priority, Sequence, Usage
 from distilq.owner import EVERYBODY, Owner
 from distilq.parameters import Parameters
@@ -40,6 +41,7 @@ class Worker(Protocol):
     def finish(self, job_id: str, outcome: Outcome) -> Any: ...
     def fail(self, job_id: str, error: DistilqError) -> Any: ...
     def stop(self, job_id: str) -> Any: ...
+    def emit(self, job_id: str, tokens: list[Token]) -> Any: ...
 
 
 class RedisWorker:
@@ -48,6 +50,11 @@ class RedisWorker:
     def __init__(self, redis: Any) -> None:
         self.claims = Claims(redis, MODEL, "worker-1")
         self.held: dict[str, Claim] = {}
+        self.emitted: dict[str, int] = {}
+
+    def emit(self, job_id: str, tokens: list[Token]) -> None:
+        self.emitted[job_id] = self.emitted.get(job_id, 0) + len(tokens)
+        self.claims.emit([(self.held[job_id], self.emitted[job_id], tokens)])
 
     def start(self, job_id: str) -> None:
         self.held |= {claim.id: claim for claim in self.claims.take(1_000)}
@@ -189,7 +196,10 @@ def test_a_failed_job_has_its_error(store: Jobs, worker: Worker) -> None:
 
 
 def test_an_unknown_id_is_not_found_by_any_method(store: Jobs) -> None:
-    for method in (store.get, store.cancel, store.delete, lambda it: store.wait(it, 1)):
+    for method in (
+        *(store.get, store.cancel, store.delete, store.follow),
+        lambda it: store.wait(it, 1),
+    ):
         with pytest.raises(JobNotFound):
             method(UNKNOWN)
 
@@ -255,7 +265,10 @@ def test_a_deleted_job_is_gone_for_every_method(store: Jobs, worker: Worker) -> 
     job = store.submit(ask())
     worker.finish(job.id, outcome())
     store.delete(job.id)
-    for method in (store.get, store.cancel, store.delete, lambda it: store.wait(it, 1)):
+    for method in (
+        *(store.get, store.cancel, store.delete, store.follow),
+        lambda it: store.wait(it, 1),
+    ):
         with pytest.raises(JobGone):
             method(job.id)
     assert store.page(None, 10, None).jobs == []
@@ -320,6 +333,104 @@ def test_waiting_for_a_finished_job_or_for_no_time_returns_at_once(
     assert store.wait(job.id, 0).status is JobStatus.QUEUED
     worker.finish(job.id, outcome())
     assert store.wait(job.id, 600).status is JobStatus.SUCCEEDED
+
+
+def told(events: Iterable[list[Event]]) -> list[Event]:
+    return [event for some in events for event in some]
+
+
+def kinds(events: Iterable[Event]) -> list[str]:
+    """What was told in short: a token's text, a status, the end; each once in a row."""
+    words: list[str] = []
+    for event in events:
+        if isinstance(event, Came):
+            words.append(event.token.text)
+        elif isinstance(event, Ended):
+            words.append(f"end: {event.job.status.value}")
+        elif words[-1:] != [event.job.status.value]:
+            words.append(event.job.status.value)
+    return words
+
+
+def a_token(index: int) -> Token:
+    return Token(0, 0, index, 65 + index, chr(65 + index), "length" if index == 3 else None)
+
+
+def test_a_job_that_streams_is_followed_from_the_queue_to_its_end(
+    store: Jobs, worker: Worker
+) -> None:
+    job = store.submit(ask(stream=True))
+    assert job.stream
+    with ThreadPoolExecutor() as threads:
+        following = [threads.submit(told, store.follow(job.id)) for _ in range(3)]
+        time.sleep(0.2)
+        worker.start(job.id)
+        worker.emit(job.id, [a_token(0), a_token(1)])
+        worker.emit(job.id, [a_token(2)])
+        time.sleep(0.2)
+        worker.emit(job.id, [a_token(3)])
+        worker.finish(job.id, outcome())
+        found = [it.result(timeout=30) for it in following]
+    for events in found:
+        assert kinds(events) == ["queued", "running", "A", "B", "C", "D", "end: succeeded"]
+        assert isinstance(events[-1], Ended)
+        assert events[-1].job == store.get(job.id)
+    assert kinds(told(store.follow(job.id))) == ["succeeded", "A", "B", "C", "D", "end: succeeded"]
+
+
+def test_following_goes_on_behind_any_token(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask(stream=True))
+    worker.start(job.id)
+    worker.emit(job.id, [a_token(0), a_token(1), a_token(2)])
+    worker.emit(job.id, [a_token(3)])
+    worker.finish(job.id, outcome())
+    whole = told(store.follow(job.id))
+    places = [event.place for event in whole if isinstance(event, Came)]
+    assert [place.number for place in places] == [1, 2, 3, 4]
+    for number, place in enumerate(places, start=1):
+        rest = told(store.follow(job.id, after=place))
+        assert not any(isinstance(event, Stands) and event.restarted for event in rest)
+        assert kinds(rest) == ["succeeded", *"ABCD"[number:], "end: succeeded"]
+
+
+def test_the_tokens_of_an_attempt_that_is_none_are_superseded(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask(stream=True))
+    worker.start(job.id)
+    worker.emit(job.id, [a_token(0)])
+    worker.finish(job.id, outcome())
+    events = told(store.follow(job.id, after=Place(77, 3)))
+    assert isinstance(events[0], Stands)
+    assert events[0].restarted
+    assert kinds(events) == ["succeeded", "A", "end: succeeded"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("how", ["cancel", "fail", "finish"])
+def test_whoever_follows_hears_of_every_end(
+    store: Jobs, worker: Worker, stream: bool, how: str
+) -> None:
+    job = store.submit(ask(stream=stream))
+    with ThreadPoolExecutor() as threads:
+        following = threads.submit(told, store.follow(job.id))
+        time.sleep(0.2)
+        if how == "cancel":
+            store.cancel(job.id)
+        else:
+            worker.start(job.id)
+            if how == "fail":
+                worker.fail(job.id, GenerationFailed())
+            else:
+                worker.finish(job.id, outcome())
+        events = following.result(timeout=30)
+    end = {"cancel": "canceled", "fail": "failed", "finish": "succeeded"}[how]
+    assert kinds(events)[0] == "queued"
+    assert kinds(events)[-1] == f"end: {end}"
+
+
+def test_following_ends_when_it_is_given_up(store: Jobs) -> None:
+    job = store.submit(ask(stream=True))
+    given_up = iter([False, True])
+    assert kinds(told(store.follow(job.id, None, lambda: next(given_up)))) == ["queued"]
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_back(store: Jobs) -> None:
@@ -433,6 +544,7 @@ def test_a_store_out_of_reach_says_so_whatever_is_asked(dead_store: Jobs) -> Non
         lambda: store.wait(UNKNOWN, 1),
         lambda: store.cancel(UNKNOWN),
         lambda: store.delete(UNKNOWN),
+        lambda: store.follow(UNKNOWN),
         lambda: store.page(None, 10, None),
     ]
     for call in calls:

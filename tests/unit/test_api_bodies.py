@@ -189,13 +189,13 @@ def test_no_number_is_infinite(client: FlaskClient, number: str) -> None:
         ),
         ({"inputs": "a", "parameters": []}, "#/parameters", "wrong_type", "must be an object"),
         (
-            {"inputs": "a", "stream": True},
+            {"inputs": "a", "stream": True, "parameters": {"best_of": 2}},
             "#/stream",
-            "not_offered",
-            "streaming is not offered yet",
+            "conflict",
+            "which of best_of texts are returned is known only at the end",
         ),
         (
-            {"inputs": "a", "stream": 0},  # a literal is compared by value
+            {"inputs": "a", "stream": 0},
             "#/stream",
             "wrong_type",
             "must be true or false",

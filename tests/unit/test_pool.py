@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from distilq.claims import Claim
+from distilq.events import Token
 from distilq.jobs import JobRequest, Outcome
 from distilq.parameters import Parameters
 from distilq.settings import Settings
@@ -29,10 +30,14 @@ class FakeClaims:
         self.released: list[Claim] = []
         self.finished: list[tuple[Claim, Outcome]] = []
         self.writes: list[int] = []
+        self.emitted: list[tuple[Claim, int, Sequence[Token]]] = []
 
     def take(self, rows: int, queues: Any = None, **_: Any) -> list[Claim]:
         taken, self.to_take = self.to_take, []
         return taken
+
+    def emit(self, entries: Sequence[tuple[Claim, int, Sequence[Token]]]) -> None:
+        self.emitted += entries
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], _: Mapping[str, str]) -> None:
         self.finished += done
@@ -72,8 +77,8 @@ def pool(claims: FakeClaims) -> Iterator[EnginePool]:
     pool.on_stop()
 
 
-def a_claim(fence: int, job_id: str = "j", **parameters: Any) -> Claim:
-    asked = JobRequest(inputs="a", parameters=Parameters(**parameters))
+def a_claim(fence: int, job_id: str = "j", *, stream: bool = False, **parameters: Any) -> Claim:
+    asked = JobRequest(inputs="a", stream=stream, parameters=Parameters(**parameters))
     request = asked.resolved().model_dump_json().encode()
     return Claim(job_id, fence, 1, 51, "normal", False, request)
 
@@ -142,3 +147,24 @@ def test_results_are_written_once_per_step_that_ends_jobs_and_by_no_thread_of_th
         time.sleep(0.02)
     assert claims.writes == ended
     assert len(ended) < min(steps, 30)
+
+
+def test_a_step_tells_of_the_tokens_of_all_jobs_that_stream_in_one_call(
+    pool: EnginePool, claims: FakeClaims
+) -> None:
+    deliver(pool, a_claim(1, "silent", max_new_tokens=5))
+    for name in ("one", "two"):
+        deliver(pool, a_claim(7, name, stream=True, max_new_tokens=3))
+    deadline = time.monotonic() + 20
+    while len(claims.finished) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for name in ("one", "two"):
+        mine = [each for each in claims.emitted if each[0].id == name]
+        assert [(claim.fence, number) for claim, number, _ in mine] == [(7, 1), (7, 2), (7, 3)]
+        [outcome] = [outcome for claim, outcome in claims.finished if claim.id == name]
+        [[text]] = outcome.result or []
+        given = "".join(token.text for _, _, tokens in mine for token in tokens)
+        assert "a" + given == text.generated_text
+    assert {claim.id for claim, _, _ in claims.emitted} == {"one", "two"}
+    assert pool._streams._jobs == {}

@@ -1,0 +1,79 @@
+"""Server-sent events (WHATWG HTML, 9.2): a job that is followed, written as it goes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+
+from flask import Response
+
+from distilq.errors import DistilqError
+from distilq.events import Ended, Event, Place
+
+from .context import store
+from .waiting import no_use_in_waiting, slot
+
+#: Seconds after which silence is broken, so that no proxy takes the connection for dead.
+HEARTBEAT_S = 15.0
+HEARTBEAT = ": ping\n\n"
+
+Shown = Callable[[list[Event]], Iterator[str]]
+
+
+def message(event: str, data: str, event_id: str | None = None) -> str:
+    """One event; `data` is of one line."""
+    head = f"event: {event}\n" if event else ""
+    named = f"id: {event_id}\n" if event_id else ""
+    return f"{head}{named}data: {data}\n\n"
+
+
+def event_stream(
+    job_id: str, after: Place | None, shown: Shown, *, cancel: bool = False
+) -> Response:
+    """The job from behind `after` on, as `shown` writes its events.
+
+    With `cancel` the job ends when the client leaves. Raises what `Jobs.follow` does, and
+    TooManyWaiting.
+    """
+    jobs = store()
+    with ExitStack() as held:
+        held.enter_context(slot())
+        found = jobs.follow(job_id, after, no_use_in_waiting())
+        if cancel:
+            found = _canceled_unless_ended(found, lambda: jobs.cancel(job_id))
+        response = Response(_written(found, shown), content_type="text/event-stream")
+        response.call_on_close(held.pop_all().close)  # a HEAD never begins the body
+    response.headers["X-Job-Id"] = job_id
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
+    return response
+
+
+def _written(found: Iterator[list[Event]], shown: Shown) -> Iterator[str]:
+    silent_since = time.monotonic()
+    try:
+        for events in found:
+            now = time.monotonic()
+            if text := "".join(shown(events)):
+                silent_since = now
+                yield text
+            elif now - silent_since >= HEARTBEAT_S:
+                silent_since = now
+                yield HEARTBEAT
+    except DistilqError as error:  # forgotten meanwhile, say: too late for a status
+        yield message("error", json.dumps(error.problem()), "end")
+
+
+def _canceled_unless_ended(
+    found: Iterator[list[Event]], cancel: Callable[[], object]
+) -> Iterator[list[Event]]:
+    ended = False
+    try:
+        for events in found:
+            ended = any(isinstance(event, Ended) for event in events)
+            yield events
+    finally:
+        if not ended:
+            with suppress(DistilqError):
+                cancel()

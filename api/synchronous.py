@@ -1,0 +1,86 @@
+"""Requests that are answered with their texts: an interactive job that is waited for.
+
+Who hangs up, or whose time is over, has the job canceled. Its id is in a header, so that a lost
+answer can still be fetched.
+"""
+
+from __future__ import annotations
+
+from flask import Response
+
+from distilq.errors import GenerationFailed, NotFinishedInTime, Unavailable
+from distilq.events import Came, Ended, Event
+from distilq.jobs import Job, JobRequest, JobStatus, Priority, ScoreRequest
+
+from .auth import spend
+from .context import store
+from .sse import Shown, event_stream
+from .waiting import slot, wait_until_final
+
+
+def run(asked: ScoreRequest, limit_s: float) -> Job:
+    """The job once it is final, however it ended.
+
+    Raises:
+        NotFinishedInTime, TooManyWaiting, and what `Jobs.submit` does.
+    """
+    with slot():
+        spend(1)
+        return _finished(store().submit(_urgent(asked, limit_s)), limit_s)
+
+
+def stream(asked: ScoreRequest, limit_s: float, shown: Shown) -> Response:
+    """The job as it goes, as `shown` writes its events; see `told_once`.
+
+    Raises what `run` does before the job is queued.
+    """
+    spend(1)
+    job = store().submit(_urgent(asked, limit_s, stream=True))
+    return event_stream(job.id, None, shown, cancel=True)
+
+
+def told_once(events: list[Event], told: dict[tuple[int, int], list[int]]) -> list[Came | Ended]:
+    """Without what is known: another attempt, with the same seed, draws the same tokens again.
+
+    `told` keeps the ids of what has been told, by input and sequence.
+
+    Raises:
+        GenerationFailed: it draws others; what has been told cannot be taken back.
+    """
+    found: list[Came | Ended] = []
+    for event in events:
+        if isinstance(event, Ended):
+            found.append(event)
+        elif isinstance(event, Came):
+            ids, token = told.setdefault((event.token.input, event.token.sequence), []), event.token
+            if token.index == len(ids):
+                ids.append(token.id)
+                found.append(event)
+            elif ids[token.index] != token.id:
+                raise GenerationFailed("another attempt went on differently")
+    return found
+
+
+def _urgent(asked: ScoreRequest, limit_s: float, *, stream: bool = False) -> JobRequest:
+    return JobRequest(
+        inputs=asked.inputs,
+        parameters=asked.parameters,
+        priority=Priority.INTERACTIVE,
+        stream=stream,
+        timeout_s=limit_s,
+    )
+
+
+def _finished(job: Job, limit_s: float) -> Job:
+    """The job once it is final; it is canceled when there is no use in waiting for it."""
+    try:
+        job = wait_until_final(job.id, limit_s)
+        if job.status.final:
+            return job
+        job = store().cancel(job.id)
+    except Unavailable as error:
+        error.members["job_id"] = job.id
+        raise
+    if job.status in (JobStatus.CANCELED, JobStatus.CANCELING):
+        raise NotFinishedInTime("it was canceled", job_id=job.id)
+    return job

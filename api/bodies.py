@@ -28,8 +28,16 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def parse_body(model: type[Model], max_bytes: int) -> Model:
     """The JSON body as a `model`."""
+    return parse(model, json_body(max_bytes))
+
+
+def json_body(max_bytes: int) -> bytes:
+    """The body as it came, which says that it is JSON."""
     _require_json()
-    body = _raw_body(max_bytes)
+    return _raw_body(max_bytes)
+
+
+def parse(model: type[Model], body: bytes) -> Model:
     _refuse_equal_keys(body)
     try:
         return model.model_validate_json(body)

@@ -14,6 +14,9 @@ from distilq.owner import NOBODY, Owner
 from distilq.settings import Settings
 from distilq.store import Jobs
 
+#: Large requests that a process works on at once, see turns.py.
+LARGE_AT_ONCE = 2
+
 VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
 
 
@@ -22,6 +25,7 @@ def install(app: Flask, settings: Settings, store: Jobs) -> None:
     app.extensions["distilq.store"] = store
     app.extensions["distilq.stopping"] = lambda: False  # a server that knows puts its own here
     # A quarter of the threads never waits, so that the API answers however many long polls it has.
+    app.extensions["distilq.large_turns"] = BoundedSemaphore(LARGE_AT_ONCE)
     app.extensions["distilq.slots"] = BoundedSemaphore(max(1, settings.api_threads * 3 // 4))
 
 
@@ -37,6 +41,10 @@ def settings() -> Settings:
 
 def waiting_slots() -> BoundedSemaphore:
     return cast(BoundedSemaphore, current_app.extensions["distilq.slots"])
+
+
+def large_turns() -> BoundedSemaphore:
+    return cast(BoundedSemaphore, current_app.extensions["distilq.large_turns"])
 
 
 def stopping() -> Callable[[], bool]:

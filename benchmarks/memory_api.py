@@ -20,6 +20,8 @@ CLIENTS = 32
 SINGLES, STATUSES = 4_000, 400
 #: Jobs per batch: the usual, and the most.
 BATCHES = [1_000] * 20 + [10_000] * 2
+#: The largest batches that are sent at once, at the end.
+AT_ONCE = 4
 
 JOB = {
     "inputs": "The old lighthouse keeper had never once seen a ship",
@@ -45,6 +47,10 @@ def run(_: argparse.Namespace) -> dict[str, int]:
             if jobs == 1_000:
                 found["process, after batches of 1,000 jobs"] = _peak(api.process.pid)
         found["process, after batches of 10,000 jobs"] = _peak(api.process.pid)
+        with ThreadPoolExecutor(AT_ONCE) as clients:
+            most = {"jobs": [JOB] * BATCHES[-1]}
+            list(clients.map(lambda _: _post(port, "/v1/jobs:batch", most), range(AT_ONCE)))
+        found[f"process, after {AT_ONCE} of them at once"] = _peak(api.process.pid)
         found["gunicorn's master"] = resident.peak(api.process.pid)
         return found
 

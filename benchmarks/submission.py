@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from . import measure
-from .service import started
+from .served import redis_alone
 from .submission_turns import Bench, Took, begin
 
 #: The share of the peer's rate that is aimed at.
@@ -35,7 +35,7 @@ LABELS = {
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    with started() as service:
+    with redis_alone() as service:
         bench = begin(service, options)
         groups = [
             _interleaved(bench, _single(bench, connections), options.rounds)

@@ -143,10 +143,10 @@ class ScoreRequest(Wire):
 
         A third of the UTF-8 bytes, rounded up, per prompt, plus the new tokens of every row.
         """
-        prompt = sum(
-            -(-len(p.encode()) // 3) if isinstance(p, str) else len(p) for p in self.prompts
-        )
-        return prompt + self.rows * self.parameters.new_tokens_at_most
+        prompts = self.prompts
+        prompt = sum(-(-len(p.encode()) // 3) if isinstance(p, str) else len(p) for p in prompts)
+        rows = len(prompts) * self.parameters.sequences_drawn
+        return prompt + rows * self.parameters.new_tokens_at_most
 
 
 class JobRequest(ScoreRequest):
@@ -175,7 +175,7 @@ class JobRequest(ScoreRequest):
 
     def resolved(self) -> JobRequest:
         """The request with its parameters resolved (see `Parameters.resolved`)."""
-        return self.model_copy(update={"parameters": self.parameters.resolved()})
+        return self.replaced(parameters=self.parameters.resolved())
 
 
 class BatchRequest(Wire):

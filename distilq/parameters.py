@@ -31,6 +31,22 @@ class Wire(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+    def replaced(self, **changes: Any) -> Self:
+        """The same with other values, which are not validated.
+
+        What `model_copy` does, in a third of its time; a batch does it 20,000 times.
+        """
+        other = object.__new__(type(self))
+        other.__setstate__(
+            {
+                "__dict__": {**self.__dict__, **changes},
+                "__pydantic_fields_set__": self.__pydantic_fields_set__ | changes.keys(),
+                "__pydantic_extra__": None,
+                "__pydantic_private__": None,
+            }
+        )
+        return other
+
 
 def conflict(field: str, message: str) -> PydanticCustomError:
     """An error that involves several fields, to be shown at `field`."""
@@ -143,7 +159,7 @@ class Parameters(Wire):
         if self.seed is None:
             # No secret: the job shows it.
             changes["seed"] = random.getrandbits(DRAWN_SEED_BITS)  # nosec B311
-        return self.model_copy(update=changes)
+        return self.replaced(**changes)
 
 
 def _exceeds(low: int | None, high: int | None) -> bool:

@@ -43,15 +43,19 @@ READ = (
 )
 
 
+DEFAULTS = Parameters()
 RESULT = TypeAdapter(list[list[Sequence]])
 
 
-def new_fields(request: JobRequest, cost: int, model: str, owner: str = "") -> list[str | int]:
-    """Field and value, in turn, of a record that is about to be written."""
+def common_fields(model: str, owner: str) -> list[str | int]:
+    """Field and value, in turn, that all new records of a model and an owner have."""
+    fields: list[str | int] = ["v", keys.VERSION, "model", model, "slug", keys.slug(model)]
+    return [*fields, "owner", owner] if owner else fields
+
+
+def own_fields(request: JobRequest, cost: int) -> list[str | int]:
+    """Field and value, in turn, of what else a record that is about to be written has."""
     fields: list[str | int] = [
-        "v", keys.VERSION,
-        "model", model,
-        "slug", keys.slug(model),
         "priority", request.priority.value,
         "cost", cost,
         "rows", request.rows,
@@ -62,8 +66,6 @@ def new_fields(request: JobRequest, cost: int, model: str, owner: str = "") -> l
         fields += ["start_within_ms", within_ms(request)]
     if request.stream:
         fields += ["stream", 1]
-    if owner:
-        fields += ["owner", owner]
     return fields
 
 
@@ -150,7 +152,7 @@ def to_job(job_id: str, record: Hash, place: QueuePlace | None = None) -> Job:
 
 def _parameters(request: dict[str, Any]) -> Parameters:
     known = request.get("parameters", {})
-    return Parameters.model_construct(**{**known, "stop": tuple(known.get("stop", ()))})
+    return DEFAULTS.replaced(**{**known, "stop": tuple(known.get("stop", ()))})
 
 
 def _urls(job_id: str) -> Urls:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from typing_extensions import Self
 
 from distilq import keys, listing, queue, record
+from distilq.ahead import Ahead
 from distilq.cluster import JobPage, QueueState, WorkerState
 from distilq.connection import RedisClient, reaches_redis
 from distilq.errors import (
@@ -166,7 +167,8 @@ class JobStore:
                 *(self._slug, job_id, request.priority.value, self.owner.id, cost),
                 *(queue.message(job_id, name), record.within_ms(request)),
                 *self._caps(),
-                *record.new_fields(request, cost, self.model, self.owner.id),
+                *record.common_fields(self.model, self.owner.id),
+                *record.own_fields(request, cost),
             ]
         )
         self._admitted(answer)
@@ -181,16 +183,13 @@ class JobStore:
         job_ids = [new_id() for _ in requests]
         staging = keys.staging(new_id())
         cost = 0
-        # Another thread writes, so that the next part is made while Redis works on this one.
-        with ThreadPoolExecutor(max_workers=1) as writer:
-            written = []
+        with Ahead(self.redis, self._scripts.stage, [staging]) as stage:
             for start in range(0, len(requests), STAGED_PER_CALL):
                 part = slice(start, start + STAGED_PER_CALL)
                 args, part_cost = self._staged(start, job_ids[part], requests[part])
                 cost += part_cost
-                written.append(writer.submit(self._scripts.stage, keys=[staging], args=args))
-            for part_written in written:
-                part_written.result()
+                stage.call(args)
+            stage.wait()
         answer = self._scripts.commit(
             keys=[staging],
             args=[self._slug, self.owner.id, cost, len(job_ids), queue.ENVELOPE, *self._caps()],
@@ -202,12 +201,13 @@ class JobStore:
         self, before: int, job_ids: Sequence[str], requests: Sequence[JobRequest]
     ) -> tuple[list[str | int], int]:
         """What the script takes of a part of a batch, and its cost; `before`: jobs before it."""
-        args: list[str | int] = [keys.STAGING_S, before]
+        common = record.common_fields(self.model, self.owner.id)
+        args: list[str | int] = [keys.STAGING_S, before, len(common), *common]
         in_all = 0
         for job_id, asked in zip(job_ids, requests, strict=True):
             request, cost = asked.resolved(), asked.cost
             in_all += cost
-            fields = record.new_fields(request, cost, self.model, self.owner.id)
+            fields = record.own_fields(request, cost)
             args += [job_id, request.priority.value, cost, record.within_ms(request)]
             args += [len(fields), *fields]
         return args, in_all

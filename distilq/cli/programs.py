@@ -28,7 +28,9 @@ def api(settings: Settings, host: str, port: int) -> Program:
         *(sys.executable, "-m", "gunicorn", "-c", "python:distilq.api.gunicorn_conf"),
         *("distilq.api.wsgi:app", "-b", address, "--log-level", "warning"),
     ]
-    return Program("api", command, environment(settings), API_STOP_S)
+    # glibc's heaps, of which it would have eight per core: what one thread frees no other reuses.
+    env = {"MALLOC_ARENA_MAX": "2", **environment(settings)}
+    return Program("api", command, env, API_STOP_S)
 
 
 def worker(settings: Settings, number: int, of: int, port: int) -> Program:

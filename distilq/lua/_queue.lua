@@ -61,31 +61,57 @@ local function join_ring(slug, priority, owner)
   redis.call('ZADD', ring_of(slug, priority), due, owner)
 end
 
--- Queue a message; `front` for a job that has been in front before.
-local function push(slug, priority, owner, message, front)
-  local length = redis.call(front and 'RPUSH' or 'LPUSH', list_of(slug, priority, owner), message)
-  if length == 1 then join_ring(slug, priority, owner) end
+-- Queue messages of one list; `front` for those of jobs that have been in front before.
+local function push(slug, priority, owner, messages, front)
+  local list = list_of(slug, priority, owner)
+  local length = redis.call(front and 'RPUSH' or 'LPUSH', list, unpack(messages))
+  if length == #messages then join_ring(slug, priority, owner) end
   wake_one(slug, priority)
 end
 
--- Put a job into the queue for the first time.
-local function enqueue(slug, id, priority, owner, cost, message, now, within_ms)
-  local counters = of_model(slug, 'counters')
+-- Jobs per call of enqueue at most: Lua hands over some thousands of values at once, not more.
+local ENQUEUED_AT_ONCE = 500
+
+-- Queue jobs of one owner and one priority for the first time.
+local function enqueue_level(slug, owner, priority, jobs, now)
   local mark = owner == '' and priority or priority .. '@' .. owner
-  local seq = redis.call('HINCRBY', counters, 'in:' .. mark, 1)
-  redis.call('HSET', RECORD .. id, 'status', 'queued', 'created', now, 'seq', seq)
-  put_in_index(id, owner, 'queued', redis.call('HINCRBY', TOTALS, 'submitted', 1))
-  if owner ~= '' then redis.call('HINCRBY', FLIGHT, owner, 1) end
-  if within_ms ~= '' then
-    redis.call('ZADD', of_model(slug, 'deadlines'), now + within_ms, id)
+  local seq = redis.call('HINCRBY', of_model(slug, 'counters'), 'in:' .. mark, #jobs) - #jobs
+  local messages, tokens = {}, 0
+  for n, job in ipairs(jobs) do
+    redis.call('HSET', RECORD .. job.id, 'status', 'queued', 'created', now, 'seq', seq + n)
+    if job.within_ms ~= '' then
+      redis.call('ZADD', of_model(slug, 'deadlines'), now + job.within_ms, job.id)
+    end
+    messages[n], tokens = job.message, tokens + job.cost
   end
-  count(slug, priority, owner, 1, cost)
-  push(slug, priority, owner, message)
+  count(slug, priority, owner, #jobs, tokens)
+  push(slug, priority, owner, messages)
 end
 
--- The message of a job, from one with @id@ and @queue@.
-local function filled(message, slug, id, priority)
-  return (message:gsub('@id@', id):gsub('@queue@', list_of(slug, priority, '')))
+-- Queue jobs of one owner for the first time: tables of id, priority, cost, within_ms and message.
+-- What can be said of all is said once, as a command costs more than what it does.
+local function enqueue(slug, owner, jobs, now)
+  local order = redis.call('HINCRBY', TOTALS, 'submitted', #jobs) - #jobs
+  local ordered, levels = {}, {}
+  for n, job in ipairs(jobs) do
+    ordered[2 * n - 1], ordered[2 * n] = order + n, job.id
+    local level = levels[job.priority] or {}
+    level[#level + 1], levels[job.priority] = job, level
+  end
+  redis.call('ZADD', INDEX .. 'queued', unpack(ordered))
+  if owner ~= '' then
+    redis.call('ZADD', INDEX .. 'queued@' .. owner, unpack(ordered))
+    redis.call('HINCRBY', FLIGHT, owner, #jobs)
+  end
+  for priority, level in pairs(levels) do enqueue_level(slug, owner, priority, level, now) end
+end
+
+-- What stands between the ids in the messages of a priority, of a message with @id@ and @queue@:
+-- table.concat(parts, id) is a job's, in a twentieth of the time of gsub.
+local function parts_of(message, slug, priority)
+  local text, parts = message:gsub('@queue@', list_of(slug, priority, '')), {}
+  for part in string.gmatch(text .. '@id@', '(.-)@id@') do parts[#parts + 1] = part end
+  return parts
 end
 
 -- From this many deaths on a job runs alone: which of a batch has killed its worker nobody knows,
@@ -107,9 +133,9 @@ local function requeue(slug, id, message)
   redis.call('HDEL', key, 'worker', 'started', 'tokens_done', 'sequences_done')
   move(id, owner, 'running', 'queued')
   count(slug, priority, owner, 1, cost)
-  message = filled(message, slug, id, priority)
+  message = table.concat(parts_of(message, slug, priority), id)
   if tonumber(deaths or 0) < SUSPECT_DEATHS then
-    push(slug, priority, owner, message, true)
+    push(slug, priority, owner, {message}, true)
   else
     leave_quarantine(slug, worker)
     redis.call('LPUSH', of_model(slug, 'suspects'), message)

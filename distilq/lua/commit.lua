@@ -10,11 +10,22 @@ if #staged ~= tonumber(total) then return {-1} end
 local no = refusal(slug, owner, total, cost, {unpack(ARGV, 6, 10)})
 if no then return no end
 
-local now = now_ms()
-for _, entry in ipairs(staged) do
+local now, parts = now_ms(), {}
+for _, priority in ipairs(PRIORITIES) do parts[priority] = parts_of(message, slug, priority) end
+
+local function job_of(entry)
   local id, priority, tokens, within = string.match(entry, '(%S+) (%S+) (%S+) (%S*)')
   redis.call('PERSIST', RECORD .. id)
-  enqueue(slug, id, priority, owner, tokens, filled(message, slug, id, priority), now, within)
+  return {id = id, priority = priority, cost = tokens, within_ms = within,
+    message = table.concat(parts[priority], id)}
+end
+
+for first = 1, #staged, ENQUEUED_AT_ONCE do
+  local jobs = {}
+  for n = first, math.min(first + ENQUEUED_AT_ONCE - 1, #staged) do
+    jobs[#jobs + 1] = job_of(staged[n])
+  end
+  enqueue(slug, owner, jobs, now)
 end
 redis.call('DEL', staging)
 redis.call('RPUSH', staging, 'committed')

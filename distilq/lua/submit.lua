@@ -11,7 +11,8 @@ local no = refusal(slug, owner, 1, cost, {unpack(ARGV, 8, 12)})
 if no then return no end
 redis.call('HSET', record, unpack(ARGV, 13))
 local now = now_ms()
-enqueue(slug, id, priority, owner, cost, ARGV[6], now, ARGV[7])
+enqueue(slug, owner,
+  {{id = id, priority = priority, cost = cost, message = ARGV[6], within_ms = ARGV[7]}}, now)
 
 local mark = owner == '' and priority or priority .. '@' .. owner
 local counters = redis.call('HMGET', of_model(slug, 'counters'), 'in:' .. mark, 'out:' .. mark,

@@ -241,18 +241,6 @@ def test_a_job_that_was_started_in_time_never_expires_for_want_of_a_start(
     assert second.id == lost.id
 
 
-def test_a_batch_may_be_staged_twice(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = store._scripts.stage
-
-    def twice(**given: Any) -> None:
-        stage(**given)
-        stage(**given)
-
-    monkeypatch.setattr(store._scripts, "stage", twice)
-    ids = store.submit_many([request() for _ in range(450)])
-    assert store.queue().queued == len(set(ids)) == 450
-
-
 def test_the_text_is_gone_after_its_time_and_the_id_is_still_known(
     store: JobStore, claims: Claims, redis_client: Any
 ) -> None:

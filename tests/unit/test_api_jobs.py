@@ -7,6 +7,7 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
+from api.jobs import LOOKED_AT
 from distilq.jobs import MAX_STATUS_IDS
 from distilq.testing import Clock, MemoryStore
 from tests.unit.api_client import make_client
@@ -169,6 +170,19 @@ def test_statuses_come_in_the_order_asked_known_or_not(
     statuses = [job["status"] for job in found]
     assert statuses == ["unknown", "gone", "queued", "unknown", "queued"]
     assert found[2]["urls"] == first["urls"]
+
+
+def test_statuses_of_many_jobs_come_in_the_order_asked() -> None:
+    client = make_client(MemoryStore(max_queued_jobs=1_000))
+    jobs = [{"inputs": "a"}] * (2 * LOOKED_AT + 1)
+    refs = client.post("/v1/jobs:batch", json={"jobs": jobs}).get_json()["jobs"]
+    ids = [ref["id"] for ref in refs][::-1]
+    found = client.post("/v1/jobs:status", json={"ids": ids}).get_json()["jobs"]
+    assert [job["id"] for job in found] == ids
+
+
+def test_no_ids_have_no_statuses(client: FlaskClient) -> None:
+    assert client.post("/v1/jobs:status", json={"ids": []}).get_json() == {"jobs": []}
 
 
 def test_too_many_ids_are_refused(client: FlaskClient) -> None:

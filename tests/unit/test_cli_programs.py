@@ -84,3 +84,12 @@ def test_the_banner_says_when_no_key_is_needed() -> None:
     said = banner("http://h:1", FOUND, Settings(auth="off"), None)
     assert "keys       not required" in said
     assert "Authorization" not in said
+
+
+def test_the_api_has_few_heaps_unless_somebody_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    assert programs.api(Settings(), "h", 1).env["MALLOC_ARENA_MAX"] == "2"
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
+    assert programs.api(Settings(), "h", 1).env["MALLOC_ARENA_MAX"] == "7"

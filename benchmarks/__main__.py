@@ -23,6 +23,7 @@ NAMES = [
     "memory",
     "submission",
     "whole_path",
+    "streaming",
     "perplexity",
 ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,13 +93,21 @@ class Served:
         #: Cores that each program kept busy while the rate was taken, a value per turn.
         self.cores: dict[str, list[float]] = {}
 
-    def rate(self, jobs: Sequence[Json]) -> float:
-        """Tokens per second; raises RuntimeError when a job has not succeeded."""
+    def rate(
+        self, jobs: Sequence[Json], submitted: Callable[[list[str]], None] | None = None
+    ) -> float:
+        """Tokens per second; `submitted` is told the ids at once.
+
+        Raises:
+            RuntimeError: a job has not succeeded.
+        """
         before = self._totals()
         cpu, start = self._cpu_s(), time.perf_counter()
         answer = self._connection.ask(post("/v1/jobs:batch", json.dumps({"jobs": jobs}).encode()))
         if answer[9:12] != b"202":
             raise RuntimeError(body_of(answer).decode())
+        if submitted is not None:
+            submitted([job["id"] for job in json.loads(body_of(answer))["jobs"]])
         progress = Progress()
         while (now := self._totals())["ended"] - before["ended"] < len(jobs):
             progress.note(now["tokens"] - before["tokens"])

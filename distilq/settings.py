@@ -56,7 +56,7 @@ class Settings(BaseSettings):
         "auto", description="API keys: on, off, or auto: where not only loopback is listened on"
     )
     api_processes: int = Field(1, ge=1, le=64, description="gunicorn processes")
-    api_threads: int = Field(256, ge=1, le=1024, description="threads per gunicorn process")
+    api_threads: int = Field(320, ge=1, le=1024, description="threads per gunicorn process")
 
     @classmethod
     def from_env(cls) -> Settings:

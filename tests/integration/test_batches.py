@@ -60,9 +60,9 @@ def _without_ids(message: bytes, number: dict[bytes, int]) -> tuple[int, bytes]:
     return number[job_id.encode()], message.replace(job_id.encode(), b"")
 
 
-def _record(redis: Any, job_id: str) -> State:
+def _record(redis: Any, job_id: str) -> dict[bytes, bytes]:
     assert redis.ttl(keys.job(job_id)) == -1
-    record: State = redis.hgetall(keys.job(job_id))
+    record: dict[bytes, bytes] = redis.hgetall(keys.job(job_id))
     assert record.pop(b"created")
     return record
 

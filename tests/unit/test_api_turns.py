@@ -9,7 +9,7 @@ from flask import Flask
 
 from api import turns
 from api.app import create_app
-from api.context import LARGE_AT_ONCE
+from api.context import LARGE_AT_ONCE, large_turns
 from distilq.settings import Settings
 from distilq.testing import MemoryStore
 
@@ -57,6 +57,6 @@ def test_others_need_no_turn_and_patience_ends(app: Flask, monkeypatch: pytest.M
                 gone_through.append(large)
         for each in held:
             each.__exit__(None, None, None)
-        left = [turns.large_turns().acquire(blocking=False) for _ in range(LARGE_AT_ONCE + 1)]
+        left = [large_turns().acquire(blocking=False) for _ in range(LARGE_AT_ONCE + 1)]
     assert gone_through == [False, True]
     assert left == [True] * LARGE_AT_ONCE + [False]

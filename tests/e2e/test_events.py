@@ -87,9 +87,10 @@ def test_a_client_that_loses_its_connection_loses_nothing(many: httpx.Client) ->
         places = [message.last_id for message in events if message.event == "token"]
         assert len(places) == len(set(places))
         assert joined(events) == texts(events[-1].data)
-        assert many.get(
-            f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "end"}
-        ).status_code == 204
+        assert (
+            many.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "end"}).status_code
+            == 204
+        )
 
 
 def test_two_hundred_streams_are_open_while_others_are_served(

@@ -8,7 +8,7 @@ from distilq.access import Ring
 from distilq.settings import Settings
 from distilq.store import Jobs
 
-from . import admin, auth, context, events, job, jobs, pages, problems, score, status
+from . import admin, auth, context, events, job, jobs, once, pages, problems, score, status
 
 #: Nothing but our own style sheet and an empty icon; no script anywhere.
 CONTENT_SECURITY_POLICY = (
@@ -48,4 +48,5 @@ def _add_headers(response: Response) -> Response:
     headers.extend([("X-Request-Id", context.request_id()), *HEADERS])
     headers.setdefault("Cache-Control", "no-store")
     auth.add_quota(response)
+    once.add_replayed(response)
     return response

@@ -18,6 +18,7 @@ from distilq.errors import (
     UnsupportedMediaType,
 )
 
+from . import once
 from .context import settings
 from .invalid import body_error, malformed, query_error
 
@@ -34,7 +35,9 @@ def parse_body(model: type[Model], max_bytes: int) -> Model:
 def json_body(max_bytes: int) -> bytes:
     """The body as it came, which says that it is JSON."""
     _require_json()
-    return _raw_body(max_bytes)
+    body = _raw_body(max_bytes)
+    once.take_fingerprint(body)
+    return body
 
 
 def parse(model: type[Model], body: bytes) -> Model:
@@ -58,14 +61,6 @@ def parse_query(model: type[Model]) -> Model:
         return model.model_validate({name: values[0] for name, values in given.items()})
     except ValidationError as error:
         raise query_error(error) from None
-
-
-def refuse_idempotency_key() -> None:
-    """To ignore the header would promise what is not kept."""
-    if "Idempotency-Key" in request.headers:
-        detail = "Idempotency-Key is not offered yet"
-        entry = {"header": "Idempotency-Key", "code": "not_offered", "detail": detail}
-        raise InvalidParameters(detail, errors=[entry])
 
 
 def _require_json() -> None:

@@ -10,8 +10,9 @@ from distilq.jobs import BatchRequest, Job, JobRequest, JobStatus, StatusRequest
 
 from .answers import as_job, as_json
 from .auth import spend
-from .bodies import json_body, parse, parse_body, parse_query, refuse_idempotency_key
+from .bodies import json_body, parse, parse_body, parse_query
 from .context import settings, store
+from .once import once, recall, submit_once
 from .prefer import note_applied
 from .schemas import BatchAccepted, JobRef, JobsQuery, MissingJob
 from .turns import LARGE_BYTES, LARGE_IDS, turn
@@ -26,10 +27,7 @@ blueprint = Blueprint("jobs", __name__)
 
 @blueprint.post("/v1/jobs")
 def submit() -> Response:
-    refuse_idempotency_key()
-    asked = parse_body(JobRequest, settings().max_body_bytes)
-    spend(1)
-    job = store().submit(asked)
+    job = submit_once(parse_body(JobRequest, settings().max_body_bytes))
     job, waited_s = wait_as_preferred(job)
     response = as_job(job, 200 if job.status.final else 202)
     response.headers["Location"] = job.urls.self
@@ -38,10 +36,9 @@ def submit() -> Response:
 
 @blueprint.post("/v1/jobs:batch")
 def submit_many() -> Response:
-    refuse_idempotency_key()
     body = json_body(settings().max_batch_body_bytes)
     with turn(len(body) > LARGE_BYTES):
-        ids = _submitted(parse(BatchRequest, body))
+        ids = recall() or _submitted(parse(BatchRequest, body))
         refs = [JobRef(id=job_id, status=JobStatus.QUEUED) for job_id in ids]
         return as_json(BatchAccepted(jobs=refs), 202)
 
@@ -63,7 +60,7 @@ def page() -> Response:
 
 def _submitted(batch: BatchRequest) -> list[str]:
     spend(len(batch.jobs))
-    return store().submit_many(batch.jobs)
+    return store().submit_many(batch.jobs, once())
 
 
 def _entries(ids: Sequence[str]) -> bytes:

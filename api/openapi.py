@@ -9,9 +9,17 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from distilq.errors import DistilqError, JobNotFinished, RateLimited, Unauthorized, Unavailable
+from distilq.errors import (
+    DistilqError,
+    IdempotencyInFlight,
+    JobNotFinished,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+)
 from distilq.jobs import ID_PATTERN
 
+from . import once
 from .operations import OPERATIONS, RATE, Operation, Reply
 from .problems import PROBLEM_JSON
 from .schemas import Problem
@@ -20,6 +28,9 @@ from .status import MODEL_CARD, version
 Json = dict[str, Any]
 
 REF = "#/components/schemas/{model}"
+
+#: Errors that say when.
+TRY_AGAIN = (Unavailable, JobNotFinished, IdempotencyInFlight)
 
 LIMITS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 
@@ -37,11 +48,17 @@ REQUEST_HEADERS = {
     "Prefer": ("string", "RFC 7240; `wait=N`: seconds to wait for the job to finish"),
     "Last-Event-ID": ("string", "the id of the last event that you have"),
     "If-None-Match": ("string", "the ETag that you have"),
-    "Idempotency-Key": ("string", "not offered yet: a request that has it is refused with 422"),
+    "Idempotency-Key": (
+        "string",
+        "1 to 255 printable ASCII characters, in double quotes (RFC 8941); without them neither "
+        'spaces nor any of `",;\\`; the same request with the same key is one submission',
+    ),
 }
+PATTERNS = {once.HEADER: {"pattern": f"^(?:{once.KEY.pattern})$"}}
 RESPONSE_HEADERS = {
     "X-Request-Id": ("string", "the request's id; problems have it in `instance`"),
     "X-Job-Id": ("string", "the job that made this answer"),
+    "Idempotency-Replayed": ("string", "`true`: an earlier request had this Idempotency-Key"),
     "Location": ("string", "the job's address"),
     "Retry-After": ("integer", "seconds after which to look again"),
     "Preference-Applied": ("string", "what was made of Prefer, e.g. `wait=10`"),
@@ -96,7 +113,8 @@ def _operation(operation: Operation) -> Json:
 
 def _header(name: str) -> Json:
     kind, description = REQUEST_HEADERS[name]
-    return {"name": name, "in": "header", "description": description, "schema": {"type": kind}}
+    schema = {"type": kind, **PATTERNS.get(name, {})}
+    return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
 def _query(model: type[BaseModel] | None) -> list[Json]:
@@ -110,13 +128,15 @@ def _responses(operation: Operation) -> Json:
     problems: dict[int, list[type[DistilqError]]] = {}
     for error in operation.every_problem:
         problems.setdefault(error.status, []).append(error)
-    return {str(status): _reply(reply) for status, reply in operation.replies.items()} | {
+    replies = operation.replies.items()
+    return {str(status): _reply(reply, operation) for status, reply in replies} | {
         str(status): _problem(errors, operation) for status, errors in sorted(problems.items())
     }
 
 
-def _reply(reply: Reply) -> Json:
-    found: Json = {"description": reply.description, "headers": _headers(*reply.headers)}
+def _reply(reply: Reply, operation: Operation) -> Json:
+    headers = (*reply.headers, *_replayed(operation))
+    found: Json = {"description": reply.description, "headers": _headers(*headers)}
     if reply.model is not None:
         found["content"] = _json(reply.model)
     elif reply.media_type != "application/json":
@@ -125,8 +145,8 @@ def _reply(reply: Reply) -> Json:
 
 
 def _problem(errors: list[type[DistilqError]], operation: Operation) -> Json:
-    headers = ["X-Job-Id"]
-    if any(issubclass(error, (Unavailable, JobNotFinished)) for error in errors):
+    headers = ["X-Job-Id", *_replayed(operation)]
+    if any(issubclass(error, TRY_AGAIN) for error in errors):
         headers.append("Retry-After")
     if Unauthorized in errors:
         headers.append("WWW-Authenticate")
@@ -137,6 +157,10 @@ def _problem(errors: list[type[DistilqError]], operation: Operation) -> Json:
         "headers": _headers(*headers),
         "content": {PROBLEM_JSON: {"schema": _ref(Problem)}},
     }
+
+
+def _replayed(operation: Operation) -> tuple[str, ...]:
+    return ("Idempotency-Replayed",) if once.HEADER in operation.headers else ()
 
 
 def _headers(*names: str) -> Json:

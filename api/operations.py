@@ -49,7 +49,8 @@ BODY = (
     *(e.MalformedJson, e.MalformedBody, e.BodyTooSlow, e.PayloadTooLarge),
     *(e.UnsupportedMediaType, e.InvalidParameters),
 )
-SUBMIT = (*BODY, e.QueueFull, e.OwnerFull, e.RateLimited, e.StoreFull, *STORE)
+KEYED = (e.InvalidIdempotencyKey, e.IdempotencyInFlight, e.IdempotencyKeyReused, e.JobGone)
+SUBMIT = (*BODY, *KEYED, e.QueueFull, e.OwnerFull, e.RateLimited, e.StoreFull, *STORE)
 JOB = (e.JobNotFound, e.JobGone, *STORE)
 JOB_ERRORS = (
     *(e.PromptTooLong, e.EmptyPrompt, e.JobTooLarge, e.InvalidToken, e.Canceled),

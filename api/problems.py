@@ -22,6 +22,7 @@ PROBLEM_JSON = "application/problem+json"
 
 #: Seconds after which trying again makes sense, where the error does not know better.
 RETRY_AFTER_S = {
+    errors.IdempotencyInFlight: 1,
     errors.JobNotFinished: 1,
     errors.NoWorker: 5,
     errors.StoreUnavailable: 2,

@@ -88,6 +88,7 @@ class Limits(BaseModel):
     max_status_ids: int
     max_queued_jobs: int
     max_queued_tokens: int
+    idempotency_key_s: int = Field(description="seconds for which an Idempotency-Key is known")
 
 
 class ServedModel(BaseModel):

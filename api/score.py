@@ -8,7 +8,7 @@ from distilq.errors import GenerationFailed
 from distilq.jobs import JobStatus, ScoreRequest
 
 from .answers import as_texts
-from .bodies import parse_body, refuse_idempotency_key
+from .bodies import parse_body
 from .context import settings
 from .prefer import note_applied, seconds_to_wait
 from .problems import from_problem
@@ -19,7 +19,6 @@ blueprint = Blueprint("score", __name__)
 
 @blueprint.post("/score")
 def score() -> Response:
-    refuse_idempotency_key()
     asked = parse_body(ScoreRequest, settings().max_body_bytes)
     wait_s = seconds_to_wait() or None
     limit_s = wait_s or settings().max_wait_s

@@ -7,7 +7,7 @@ from importlib import metadata
 
 from flask import Blueprint, Response
 
-from distilq import jobs, parameters
+from distilq import jobs, keys, parameters
 from distilq.errors import NoWorker
 
 from .answers import as_json
@@ -87,6 +87,7 @@ def _limits() -> Limits:
         max_status_ids=jobs.MAX_STATUS_IDS,
         max_queued_jobs=settings().max_queued_jobs,
         max_queued_tokens=settings().max_queued_tokens,
+        idempotency_key_s=keys.ONCE_S,
     )
 
 

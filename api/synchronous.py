@@ -1,7 +1,8 @@
 """Requests that are answered with their texts: an interactive job that is waited for.
 
-Who hangs up, or whose time is over, has the job canceled. Its id is in a header, so that a lost
-answer can still be fetched.
+Who hangs up, or whose time is over, has the job canceled, unless the request bears an idempotency
+key: who sends it again gets the same job, which so has all the time that the service allows. A
+job's id is in a header, so that a lost answer can still be fetched.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from distilq.errors import GenerationFailed, NotFinishedInTime, Unavailable
 from distilq.events import Came, Ended, Event
 from distilq.jobs import Job, JobRequest, JobStatus, Priority, ScoreRequest
 
-from .auth import spend
-from .context import store
+from .context import settings, store
+from .once import once, submit_once
 from .sse import Shown, event_stream
 from .waiting import slot, wait_until_final
 
@@ -22,11 +23,10 @@ def run(asked: ScoreRequest, limit_s: float) -> Job:
     """The job once it is final, however it ended.
 
     Raises:
-        NotFinishedInTime, TooManyWaiting, and what `Jobs.submit` does.
+        NotFinishedInTime, TooManyWaiting, and what `submit_once` does.
     """
     with slot():
-        spend(1)
-        return _finished(store().submit(_urgent(asked, limit_s)), limit_s)
+        return _finished(submit_once(_urgent(asked, limit_s)), limit_s)
 
 
 def stream(asked: ScoreRequest, limit_s: float, shown: Shown) -> Response:
@@ -34,9 +34,8 @@ def stream(asked: ScoreRequest, limit_s: float, shown: Shown) -> Response:
 
     Raises what `run` does before the job is queued.
     """
-    spend(1)
-    job = store().submit(_urgent(asked, limit_s, stream=True))
-    return event_stream(job.id, None, shown, cancel=True)
+    job = submit_once(_urgent(asked, limit_s, stream=True))
+    return event_stream(job.id, None, shown, cancel=once() is None)
 
 
 def told_once(events: list[Event], told: dict[tuple[int, int], list[int]]) -> list[Came | Ended]:
@@ -67,16 +66,18 @@ def _urgent(asked: ScoreRequest, limit_s: float, *, stream: bool = False) -> Job
         parameters=asked.parameters,
         priority=Priority.INTERACTIVE,
         stream=stream,
-        timeout_s=limit_s,
+        timeout_s=limit_s if once() is None else max(limit_s, settings().max_wait_s),
     )
 
 
 def _finished(job: Job, limit_s: float) -> Job:
-    """The job once it is final; it is canceled when there is no use in waiting for it."""
+    """The job once it is final; one that nobody can ask for again is canceled before that."""
     try:
         job = wait_until_final(job.id, limit_s)
         if job.status.final:
             return job
+        if once() is not None:
+            raise NotFinishedInTime("it goes on; send the request again for it", job_id=job.id)
         job = store().cancel(job.id)
     except Unavailable as error:
         error.members["job_id"] = job.id

@@ -4,6 +4,7 @@
     ├── RequestError                 the request itself is at fault
     │   ├── MalformedJson            400
     │   ├── MalformedBody            400
+    │   ├── InvalidIdempotencyKey    400
     │   ├── Unauthorized             401
     │   ├── Forbidden                403
     │   ├── NotFound                 404  no such route
@@ -15,9 +16,11 @@
     │   ├── JobAlreadyFinished       409
     │   ├── JobNotSucceeded          409
     │   ├── NotRequeueable           409
+    │   ├── IdempotencyInFlight      409
     │   ├── JobGone                  410
     │   ├── PayloadTooLarge          413
     │   ├── UnsupportedMediaType     415
+    │   ├── IdempotencyKeyReused     422
     │   └── InvalidParameters        422  one `errors` entry per bad field
     ├── JobError                     an accepted job ended without its text
     │   ├── PromptTooLong            422
@@ -92,6 +95,10 @@ class MalformedBody(RequestError):
     code, title, status = "malformed_body", "The body does not end as its headers say", 400
 
 
+class InvalidIdempotencyKey(RequestError):
+    code, title, status = "invalid_idempotency_key", "The Idempotency-Key is not one", 400
+
+
 class BodyTooSlow(RequestError):
     code, title, status = "body_too_slow", "The body did not arrive in time", 408
     retryable = True
@@ -138,6 +145,15 @@ class NotRequeueable(RequestError):
     code, title, status = "not_requeueable", "The entry holds no request that could be run", 409
 
 
+class IdempotencyInFlight(RequestError):
+    code, title, status = (
+        "idempotency_in_flight",
+        "An earlier request with this Idempotency-Key is under way",
+        409,
+    )
+    retryable = True
+
+
 class JobGone(RequestError):
     code, title, status = "job_gone", "The job's text has expired or was deleted", 410
 
@@ -148,6 +164,14 @@ class PayloadTooLarge(RequestError):
 
 class UnsupportedMediaType(RequestError):
     code, title, status = "unsupported_media_type", "The body must be application/json", 415
+
+
+class IdempotencyKeyReused(RequestError):
+    code, title, status = (
+        "idempotency_key_reused",
+        "Another request came with this Idempotency-Key before",
+        422,
+    )
 
 
 class InvalidParameters(RequestError):
@@ -246,6 +270,6 @@ class TooManyWaiting(Unavailable):
 
 
 class NotFinishedInTime(Unavailable):
-    """A synchronous request's wait is over; its job was canceled."""
+    """A synchronous request's wait is over; its job was canceled, if none can ask for it again."""
 
     code, title, status = "not_finished_in_time", "The job did not finish within the wait", 504

@@ -6,6 +6,7 @@ share one Redis without meeting.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import lru_cache
 
@@ -28,6 +29,14 @@ HEARTBEAT_S = 15
 
 #: Seconds a part of a batch may stay staged before Redis forgets it.
 STAGING_S = 600
+
+#: Seconds for which an idempotency key is known. Not longer than a tombstone: what a key stands for
+#: may be gone, but never unknown.
+ONCE_S = 86_400
+
+#: Seconds for which another call with the same key is told that a batch is being written. One that
+#: takes longer is made once all the same, and a process that dies keeps nobody off for longer.
+IN_FLIGHT_S = 10
 
 #: Width in seconds of one bucket of the drain-rate counter, and how many buckets are kept.
 DRAIN_BUCKET_S, DRAIN_BUCKETS = 10, 12
@@ -104,6 +113,14 @@ def waiters(api_id: str) -> str:
 def staging(batch_id: str) -> str:
     """LIST of the ids of a batch that is not committed yet."""
     return f"distilq:staging:{batch_id}"
+
+
+def once(model: str, owner: str, key: str) -> str:
+    """STRING: what was made of the submission with an owner's idempotency key (`distilq/once.py`).
+
+    It lives ONCE_S; IN_FLIGHT_S while a batch is being written.
+    """
+    return _of(model, "once:" + hashlib.sha256(f"{owner} {key}".encode()).hexdigest()[:32])
 
 
 def rate(key_id: str) -> str:

@@ -28,6 +28,7 @@ from distilq.errors import (
 from distilq.events import Event, Place
 from distilq.following import Following, follow_end
 from distilq.jobs import Job, JobRequest, JobStatus, Priority, QueuePlace, new_id
+from distilq.once import IN_FLIGHT, Once, batch_ids
 from distilq.owner import EVERYBODY, Owner
 from distilq.readers import Readers
 from distilq.scripts import Scripts
@@ -61,18 +62,31 @@ class Jobs(Protocol):
     def owned_by(self, owner: Owner) -> Self:
         """The store as this owner sees it: others' ids are unknown, what it submits is its own."""
 
-    def submit(self, request: JobRequest) -> Job:
+    def submit(self, request: JobRequest, once: Once | None = None) -> Job:
         """Write the record and queue the message, together; the job as it then stands.
 
+        With `once`, the job that an earlier call has made, if there was one: see `Once.replayed`.
+
         Raises:
+            IdempotencyKeyReused: there was one, of another request.
+            JobGone: there was one, and its job's text has expired.
             QueueFull: a cap on queued jobs or tokens is reached; `retry_after_s` among its members.
             OwnerFull: the owner's own cap on them, or on its jobs in flight, is reached.
             StoreFull: Redis is at maxmemory.
             StoreUnavailable: Redis cannot be reached (every method here may raise it).
         """
 
-    def submit_many(self, requests: Sequence[JobRequest]) -> list[str]:
-        """All of them or none; ids in the requests' order. Raises what `submit` does."""
+    def submit_many(self, requests: Sequence[JobRequest], once: Once | None = None) -> list[str]:
+        """All of them or none; ids in the requests' order.
+
+        Raises what `submit` does, except JobGone, and IdempotencyInFlight.
+        """
+
+    def recall(self, once: Once) -> list[str] | None:
+        """The ids of what an earlier call has submitted with this key; None if there was none.
+
+        Raises IdempotencyKeyReused and IdempotencyInFlight.
+        """
 
     def get(self, job_id: str) -> Job:
         """Raises JobNotFound or JobGone (with `expired_at`)."""
@@ -158,7 +172,7 @@ class JobStore:
         return other
 
     @reaches_redis
-    def submit(self, request: JobRequest) -> Job:
+    def submit(self, request: JobRequest, once: Once | None = None) -> Job:
         job_id, request = new_id(), request.resolved()
         name, cost = self._queues[request.priority.value], request.cost
         answer = self._submit_together(
@@ -166,10 +180,13 @@ class JobStore:
                 *(self._slug, job_id, request.priority.value, self.owner.id, cost),
                 *(queue.message(job_id, name), record.within_ms(request)),
                 *self._caps(),
+                *self._once(once, job_id),
                 *record.common_fields(self.model, self.owner.id),
                 *record.own_fields(request, cost),
             ]
         )
+        if once is not None and answer[0] == 2:
+            return self.get(once.ids(answer[1])[0])
         self._admitted(answer)
         if len(answer) == 1:  # sent twice: what has become of it since is in the record
             return self.get(job_id)
@@ -178,10 +195,11 @@ class JobStore:
         return record.new_job(job_id, request, self.model, now, place)
 
     @reaches_redis
-    def submit_many(self, requests: Sequence[JobRequest]) -> list[str]:
-        job_ids = [new_id() for _ in requests]
-        staging = keys.staging(new_id())
-        cost = 0
+    def submit_many(self, requests: Sequence[JobRequest], once: Once | None = None) -> list[str]:
+        seed = new_id()
+        if once is not None and (earlier := self._begun(once, seed)):
+            return earlier
+        job_ids, staging, cost = batch_ids(seed, len(requests)), keys.staging(new_id()), 0
         with Ahead(self.redis, self._scripts.stage, [staging]) as stage:
             for start in range(0, len(requests), STAGED_PER_CALL):
                 part = slice(start, start + STAGED_PER_CALL)
@@ -189,12 +207,38 @@ class JobStore:
                 cost += part_cost
                 stage.call(args)
             stage.wait()
-        answer = self._scripts.commit(
-            keys=[staging],
-            args=[self._slug, self.owner.id, cost, len(job_ids), queue.ENVELOPE, *self._caps()],
-        )
+        args = [self._slug, self.owner.id, cost, len(job_ids), queue.ENVELOPE, *self._caps()]
+        args += self._once(once, seed, len(job_ids))
+        answer = self._scripts.commit(keys=[staging], args=args)
+        if once is not None and answer[0] == 2:
+            return once.ids(answer[1])
         self._admitted(answer)
         return job_ids
+
+    @reaches_redis
+    def recall(self, once: Once) -> list[str] | None:
+        known = self.redis.get(self._name(once))
+        return None if known is None else once.ids(known)
+
+    def _begun(self, once: Once, seed: str) -> list[str] | None:
+        """Note that a batch is being written; the ids of one that was, if there was one.
+
+        A courtesy to those who come meanwhile: it is `commit.lua` that lets only one be queued.
+        """
+        name, entry = self._name(once), once.entry(seed, IN_FLIGHT)
+        if self.redis.set(name, entry, nx=True, ex=keys.IN_FLIGHT_S):
+            return None
+        known = self.redis.get(name)  # this very entry, if the command was sent twice
+        return None if known in (None, entry.encode()) else once.ids(known)
+
+    def _once(self, once: Once | None, seed: str, count: int | None = None) -> tuple[str, str, int]:
+        """What the scripts take of an idempotency key: its name, what to set there, and its TTL."""
+        if once is None:
+            return "", "", 0
+        return self._name(once), once.entry(seed, count), keys.ONCE_S
+
+    def _name(self, once: Once) -> str:
+        return keys.once(self.model, self.owner.id, once.key)
 
     def _staged(
         self, before: int, job_ids: Sequence[str], requests: Sequence[JobRequest]

@@ -22,6 +22,7 @@ from distilq.cluster import JobPage, QueueLevel, QueueState, WorkerState
 from distilq.errors import (
     Canceled,
     DistilqError,
+    IdempotencyKeyReused,
     InvalidParameters,
     JobGone,
     JobNotFinished,
@@ -45,6 +46,7 @@ from distilq.jobs import (
     new_id,
 )
 from distilq.jobs import Sequence as Text
+from distilq.once import Once
 from distilq.owner import EVERYBODY, Owner
 from distilq.rates import WINDOW_S, Quota
 from distilq.store import GIVE_UP_S, never
@@ -102,6 +104,15 @@ class _Record:
         return self.deleted_at or self.job.expires_at
 
 
+@dataclass
+class _Made:
+    """What was submitted with an idempotency key."""
+
+    fingerprint: str
+    ids: list[str]
+    known_until: datetime
+
+
 class MemoryStore:
     """`store.Jobs` in a dictionary."""
 
@@ -125,6 +136,7 @@ class MemoryStore:
         #: Priorities that a worker would leave alone.
         self.paused: set[Priority] = set()
         self._records: dict[str, _Record] = {}
+        self._made: dict[tuple[str, str], _Made] = {}
         self._changed = threading.Condition(threading.RLock())
 
     @property
@@ -138,14 +150,31 @@ class MemoryStore:
 
     # What the API calls
 
-    def submit(self, request: JobRequest) -> Job:
-        return self.get(self.submit_many([request])[0])
+    def submit(self, request: JobRequest, once: Once | None = None) -> Job:
+        return self.get(self.submit_many([request], once)[0])
 
-    def submit_many(self, requests: Sequence[JobRequest]) -> list[str]:
+    def submit_many(self, requests: Sequence[JobRequest], once: Once | None = None) -> list[str]:
         self.ping()
         with self._changed:
+            if once is not None and (earlier := self.recall(once)):
+                return earlier
             self._admit(requests)
-            return [self._write(request.resolved()) for request in requests]
+            ids = [self._write(request.resolved()) for request in requests]
+            if once is not None:
+                until = self.clock() + timedelta(seconds=keys.ONCE_S)
+                self._made[self.owner.id, once.key] = _Made(once.fingerprint, ids, until)
+            return ids
+
+    def recall(self, once: Once) -> list[str] | None:
+        self.ping()
+        with self._changed:
+            made = self._made.get((self.owner.id, once.key))
+            if made is None or self.clock() >= made.known_until:
+                return None
+            if made.fingerprint != once.fingerprint:
+                raise IdempotencyKeyReused("take a new key for a new request")
+            once.replayed = True
+            return made.ids
 
     def get(self, job_id: str) -> Job:
         self.ping()

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 #: Close with a reset: no goodbye, as from a router that has forgotten the connection.
@@ -39,6 +40,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._swallows = False
         self._delay_s = 0.0
+        #: Tells of a piece from the server whether the connection breaks in place of it.
+        self.cuts: Callable[[bytes], bool] = lambda piece: False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True, name="proxy").start()
@@ -104,6 +107,8 @@ class Proxy:
             while data := source.recv(65_536):
                 if self._delay_s:
                     time.sleep(self._delay_s)
+                if source is link.server and self.cuts(data):
+                    break
                 if not link.dead:
                     sink.sendall(data)
         link.close()

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from distilq.claims import Claims
 from distilq.cli.ports import free_port
 from distilq.jobs import Outcome, Sequence
 from distilq.testing import FAKE_WORKER
+from tests.chaos.proxy import Proxy
 
 ROOT = Path(__file__).parents[2]
 MODEL = "bundled"
@@ -188,6 +189,31 @@ def test_a_body_with_broken_chunks_is_a_problem_of_the_client(port: int) -> None
     answer = raw_answer(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc")
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"malformed_body" in answer
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:batch"])
+def test_an_answer_that_was_lost_is_got_by_sending_the_request_again(
+    port: int, client: httpx.Client, path: str
+) -> None:
+    body = {"inputs": "a"} if path == "/v1/jobs" else {"jobs": [{"inputs": "a"}] * 3}
+    proxy, lost = Proxy(port), iter([True, True])
+    proxy.cuts = lambda answer: next(lost, False)
+    sent = {"Idempotency-Key": f'"{path}"'}
+    with closing(proxy), client_of(proxy.port) as far:
+        for _ in range(2):
+            with pytest.raises(httpx.TransportError):
+                far.post(path, json=body, headers=sent)
+        answer = far.post(path, json=body, headers=sent)
+    assert answer.status_code == 202
+    assert answer.headers["Idempotency-Replayed"] == "true"
+    assert client.get("/v1/queue").json()["queued"] == (1 if path == "/v1/jobs" else 3)
+
+
+def test_two_idempotency_keys_are_none(client: httpx.Client) -> None:
+    for key in ("a", '"a"'):
+        sent = [("Idempotency-Key", key), ("Idempotency-Key", key)]
+        response = client.post("/v1/jobs", json={"inputs": "a"}, headers=sent)
+        assert response.status_code == 400
 
 
 def test_clients_that_fall_silent_amid_a_request_do_not_hold_the_api(port: int) -> None:

@@ -14,6 +14,7 @@ from distilq.connection import connect
 from distilq.errors import (
     DistilqError,
     GenerationFailed,
+    IdempotencyKeyReused,
     InvalidParameters,
     JobGone,
     JobNotFinished,
@@ -23,6 +24,7 @@ from distilq.errors import (
 )
 from distilq.events import Came, Ended, Event, Place, Stands, Token
 from distilq.jobs import Job, JobRequest, JobStatus, Outcome, Priority, Sequence, Usage
+from distilq.once import Once
 from distilq.owner import EVERYBODY, Owner
 from distilq.parameters import Parameters
 from distilq.settings import Settings
@@ -466,6 +468,100 @@ def test_a_batch_over_the_cap_leaves_nothing_behind(store: Jobs) -> None:
     store.submit_many([ask()] * (MOST_JOBS - 1))
 
 
+def once(fingerprint: str = "f", key: str = "POST /v1/jobs k") -> Once:
+    return Once(key, fingerprint)
+
+
+def test_a_key_stands_for_one_job(store: Jobs, worker: Worker) -> None:
+    first, second = once(), once()
+    assert store.recall(once()) is None
+    job = store.submit(ask(), first)
+    worker.start(job.id)
+    again = store.submit(ask(), second)
+    assert (again.id, again.status) == (job.id, JobStatus.RUNNING)
+    assert again.parameters == job.parameters
+    assert (first.replayed, second.replayed) == (False, True)
+    assert store.recall(once()) == [job.id]
+    assert len(store.page(None, 10, None).jobs) == 1
+    assert store.submit(ask(), once(key="other")).id != job.id
+
+
+def test_a_key_stands_for_one_batch(store: Jobs) -> None:
+    first, second = once(), once()
+    ids = store.submit_many([ask()] * 3, first)
+    assert store.submit_many([ask()] * 3, second) == ids == store.recall(once())
+    assert (first.replayed, second.replayed) == (False, True)
+    assert (store.queue().queued, len(set(ids))) == (3, 3)
+    assert len(store.submit_many([ask()], once(key="other"))) == 1
+
+
+def test_a_key_is_for_no_other_request(store: Jobs) -> None:
+    store.submit(ask(), once())
+    store.submit_many([ask()], once(key="batch"))
+    other = once("another")
+    for call in (
+        lambda: store.submit(ask(), other),
+        lambda: store.submit_many([ask()], other),
+        lambda: store.recall(other),
+        lambda: store.submit_many([ask()], once("another", "batch")),
+    ):
+        with pytest.raises(IdempotencyKeyReused):
+            call()
+    assert store.queue().queued == 2
+    assert not other.replayed
+
+
+def test_a_key_is_its_owners(store: Jobs) -> None:
+    views = [store, store.owned_by(Owner("one")), store.owned_by(Owner("two"))]
+    ids = [view.submit(ask(), once()).id for view in views]
+    assert len(set(ids)) == 3
+    assert [view.submit(ask(), once()).id for view in views] == ids
+    assert store.owned_by(Owner("three")).recall(once()) is None
+
+
+def test_what_was_refused_has_not_used_its_key(store: Jobs) -> None:
+    ids = store.submit_many([ask()] * MOST_JOBS)
+    for _ in range(2):
+        with pytest.raises(QueueFull):
+            store.submit(ask(), once(key="one"))
+        with pytest.raises(QueueFull):
+            store.submit_many([ask()] * 2, once(key="two"))
+    for job_id in ids:
+        store.cancel(job_id)
+    tries = [once(key="one"), once(key="two")]
+    store.submit(ask(), tries[0])
+    store.submit_many([ask()] * 2, tries[1])
+    assert store.queue().queued == 3
+    assert not any(each.replayed for each in tries)
+
+
+def test_what_is_in_a_full_queue_is_found_by_its_key(store: Jobs) -> None:
+    job = store.submit(ask(), once())
+    ids = store.submit_many([ask()] * (MOST_JOBS - 1), once(key="many"))
+    assert store.submit(ask(), once()).id == job.id
+    assert store.submit_many([ask()] * (MOST_JOBS - 1), once(key="many")) == ids
+
+
+def test_a_key_outlives_its_job(store: Jobs, worker: Worker) -> None:
+    asked = ask(result_ttl_s=1)
+    job = store.submit(asked, once())
+    worker.finish(job.id, outcome())
+    store.delete(job.id)
+    with pytest.raises(JobGone):
+        store.submit(asked, once())
+    assert store.recall(once()) == [job.id]
+    assert store.queue().queued == 0
+
+
+def test_a_key_that_many_send_at_once_stands_for_one_job(store: Jobs) -> None:
+    tries = [once() for _ in range(16)]
+    with ThreadPoolExecutor(len(tries)) as pool:
+        ids = list(pool.map(lambda each: store.submit(ask(), each).id, tries))
+    assert len(set(ids)) == 1
+    assert sum(not each.replayed for each in tries) == 1
+    assert store.queue().queued == 1
+
+
 def test_pages_are_newest_first_and_complete(store: Jobs) -> None:
     ids = [*store.submit_many([ask()] * 4), *(store.submit(ask()).id for _ in range(3))]
     seen: list[str] = []
@@ -539,6 +635,9 @@ def test_a_store_out_of_reach_says_so_whatever_is_asked(dead_store: Jobs) -> Non
         store.workers,
         lambda: store.submit(ask()),
         lambda: store.submit_many([ask()]),
+        lambda: store.submit(ask(), once()),
+        lambda: store.submit_many([ask()], once()),
+        lambda: store.recall(once()),
         lambda: store.get(UNKNOWN),
         lambda: store.get_many([UNKNOWN]),
         lambda: store.wait(UNKNOWN, 1),

@@ -103,15 +103,6 @@ def test_a_full_queue_says_when_to_come_back(store: MemoryStore) -> None:
     assert response.headers["Retry-After"] == "1"
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs:batch", "/score"])
-def test_an_idempotency_key_is_refused_rather_than_ignored(client: FlaskClient, path: str) -> None:
-    response = client.post(path, json={"inputs": "a"}, headers={"Idempotency-Key": "1"})
-    assert response.status_code == 422
-    (error,) = response.get_json()["errors"]
-    assert error["header"] == "Idempotency-Key"
-    assert error["code"] == "not_offered"
-
-
 def test_with_keys_off_authorization_is_ignored(client: FlaskClient) -> None:
     response = client.post("/v1/jobs", json={"inputs": "a"}, headers={"Authorization": "Bearer x"})
     assert response.status_code == 202

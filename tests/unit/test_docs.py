@@ -49,6 +49,7 @@ def test_the_limits_are_the_defaults_of_their_settings() -> None:
         ("`max_new_tokens`", parameters.MAX_NEW_TOKENS),
         ("an expired job's id is known", keys.TOMBSTONE_S),
         ("seconds that a revoked key", access.CACHED_S),
+        ("an `Idempotency-Key` is known", keys.ONCE_S),
     ],
 )
 def test_the_limits_are_the_constants_of_the_code(words: str, limit: float) -> None:

@@ -18,7 +18,7 @@ PROMPT = "a very secret prompt"
 class BrokenStore(MemoryStore):
     """A store with a mistake in it."""
 
-    def submit(self, request: Any) -> Job:
+    def submit(self, request: Any, once: Any = None) -> Job:
         if request.metadata:
             return Job.model_validate({"id": request.inputs})  # a record that does not parse
         raise ZeroDivisionError("the flux capacitor")

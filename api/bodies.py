@@ -34,7 +34,7 @@ def parse_body(model: type[Model], max_bytes: int) -> Model:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise body_error(error) from None
+        raise body_error(error, model) from None
 
 
 def parse_query(model: type[Model]) -> Model:
@@ -49,7 +49,7 @@ def parse_query(model: type[Model]) -> Model:
     try:
         return model.model_validate({name: values[0] for name, values in given.items()})
     except ValidationError as error:
-        raise query_error(error) from None
+        raise query_error(error, model) from None
 
 
 def refuse_idempotency_key() -> None:

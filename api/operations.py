@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,9 @@ from distilq.cluster import JobPage, QueueState
 from distilq.jobs import BatchRequest, Job, JobRequest, ScoreRequest, StatusRequest
 
 from . import schemas
+from .openai import errors as openai_errors
+from .openai import schemas as openai
+from .problems import PROBLEM_JSON
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,24 @@ class Reply:
     model: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()
     media_type: str = "application/json"
+    #: Whether it comes as server-sent events instead, where the request says so.
+    streamed: bool = False
+
+
+@dataclass(frozen=True)
+class ErrorShape:
+    """What errors look like, and under which status they come."""
+
+    model: type[BaseModel]
+    media_type: str
+    status: Callable[[type[e.DistilqError]], int]
+    headers: tuple[str, ...] = ()
+
+
+PROBLEMS = ErrorShape(schemas.Problem, PROBLEM_JSON, lambda error: error.status)
+OPENAI = ErrorShape(
+    openai.ErrorBody, "application/json", openai_errors.status_of, ("X-Should-Retry",)
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +59,7 @@ class Operation:
     query: type[BaseModel] | None = None
     #: Who may: anybody (open), who has a key, who has one with the admin scope.
     access: Literal["open", "key", "admin"] = "key"
+    shape: ErrorShape = PROBLEMS
 
     @property
     def every_problem(self) -> tuple[type[e.DistilqError], ...]:
@@ -140,6 +163,29 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (*SUBMIT, e.TooManyWaiting, *JOB_ERRORS),
         headers=("Prefer", "Idempotency-Key"),
         body=ScoreRequest,
+    ),
+    ("post", "/v1/completions"): Operation(
+        "createCompletion",
+        "Generate texts and wait for them, or for their tokens: OpenAI's contract",
+        {200: Reply("The choices", openai.Completion, ("X-Job-Id", *RATE), streamed=True)},
+        (*SUBMIT, e.ModelNotFound, e.TooManyWaiting, *JOB_ERRORS),
+        headers=("Idempotency-Key",),
+        body=openai.CompletionRequest,
+        shape=OPENAI,
+    ),
+    ("get", "/v1/models"): Operation(
+        "listModels",
+        "The models that are served, in OpenAI's words",
+        {200: Reply("Models", openai.ModelList)},
+        STORE,
+        shape=OPENAI,
+    ),
+    ("get", "/v1/models/{model}"): Operation(
+        "getModel",
+        "A model that is served; its name may have slashes",
+        {200: Reply("The model", openai.ModelObject)},
+        (e.ModelNotFound, *STORE),
+        shape=OPENAI,
     ),
     ("get", "/v1/info"): Operation(
         "getInfo",

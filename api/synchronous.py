@@ -6,15 +6,17 @@ answer can still be fetched.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flask import Response
 
-from distilq.errors import GenerationFailed, NotFinishedInTime, Unavailable
+from distilq.errors import DistilqError, GenerationFailed, NotFinishedInTime, Unavailable
 from distilq.events import Came, Ended, Event
 from distilq.jobs import Job, JobRequest, JobStatus, Priority, ScoreRequest
 
 from .auth import spend
 from .context import store
-from .sse import Shown, event_stream
+from .sse import Failed, Shown, event_stream, problem_message
 from .waiting import slot, wait_until_final
 
 
@@ -29,14 +31,21 @@ def run(asked: ScoreRequest, limit_s: float) -> Job:
         return _finished(store().submit(_urgent(asked, limit_s)), limit_s)
 
 
-def stream(asked: ScoreRequest, limit_s: float, shown: Shown) -> Response:
+def stream(
+    asked: ScoreRequest, limit_s: float, shown: Shown, failed: Failed = problem_message
+) -> Response:
     """The job as it goes, as `shown` writes its events; see `told_once`.
 
     Raises what `run` does before the job is queued.
     """
     spend(1)
     job = store().submit(_urgent(asked, limit_s, stream=True))
-    return event_stream(job.id, None, shown, cancel=True)
+    try:
+        return event_stream(job.id, None, shown, failed, cancel=True)
+    except DistilqError:
+        with suppress(DistilqError):
+            store().cancel(job.id)
+        raise
 
 
 def told_once(events: list[Event], told: dict[tuple[int, int], list[int]]) -> list[Came | Ended]:

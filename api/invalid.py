@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
@@ -19,8 +20,10 @@ MOST_ERRORS, MOST_EXAMINED = 100, 10_000
 
 #: Fields that may be written in several forms, and the tags of these; pydantic puts the one it
 #: tried into the location of an error. Their descriptions begin with what they may be.
-WITH_FORMS = frozenset({"inputs", "prompt", "stop"})
-FORMS = frozenset({"text", "card", "texts", "tokens", "token_lists"})
+WITH_FORMS = frozenset({"inputs", "input_data", "prompt", "stop"})
+FORMS = frozenset({"text", "card", "texts", "tokens", "token_lists", "strings"})
+#: The same of whole bodies.
+BODY_FORMS = frozenset({"of_inputs", "of_input_data"})
 
 TYPE_WORDS = {
     "bool_type": "true or false",
@@ -50,6 +53,9 @@ def body_error(error: ValidationError, model: type[BaseModel]) -> DistilqError:
     found = error.errors(include_url=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return malformed(found[0]["ctx"]["error"])
+    for each in found:
+        if BODY_FORMS.issuperset(each["loc"][:1]):
+            each["loc"] = each["loc"][1:]
     spoilt = {e["loc"][:depth] for e in found for depth in range(len(e["loc"]))}
     # An array whose items are wrong also counts as too short: the wrong items are not counted.
     found = [e for e in found if e["type"] != "too_short" or e["loc"] not in spoilt]
@@ -83,10 +89,18 @@ def _fields(model: type[BaseModel]) -> Fields:
     """The fields of a model and of those that are parts of it, by name."""
     found: Fields = {}
     for field in model.model_fields.values():
-        for part in get_args(field.annotation) or (field.annotation,):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                found |= _fields(part)
+        for part in _parts(field.annotation):
+            found |= _fields(part)
     return found | model.model_fields
+
+
+def _parts(annotation: Any) -> Iterator[type[BaseModel]]:
+    # A `list[str]` passes for a type in Python 3.10, and then issubclass() will not have it.
+    plain = get_origin(annotation) is None and isinstance(annotation, type)
+    if plain and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
 
 
 def _invalid(entries: list[dict[str, str]], count: int) -> InvalidParameters:

@@ -10,12 +10,15 @@ from pydantic import BaseModel
 
 from distilq import errors as e
 from distilq.cluster import JobPage, QueueState
-from distilq.jobs import BatchRequest, Job, JobRequest, ScoreRequest, StatusRequest
+from distilq.jobs import BatchRequest, Job, JobRequest, StatusRequest
 
 from . import schemas
 from .openai import errors as openai_errors
 from .openai import schemas as openai
 from .problems import PROBLEM_JSON
+from .score_forms import ScoreAnswer, ScoreBody
+from .tgi import errors as tgi_errors
+from .tgi import schemas as tgi
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ PROBLEMS = ErrorShape(schemas.Problem, PROBLEM_JSON, lambda error: error.status)
 OPENAI = ErrorShape(
     openai.ErrorBody, "application/json", openai_errors.status_of, ("X-Should-Retry",)
 )
+TGI = ErrorShape(tgi.ErrorResponse, "application/json", tgi_errors.status_of)
 
 
 @dataclass(frozen=True)
@@ -159,10 +163,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/score"): Operation(
         "score",
         "Generate texts and wait for them: the model card's contract",
-        {200: Reply("Per input the texts", schemas.Texts, ("X-Job-Id", *WAITED, *RATE))},
+        {200: Reply("The texts", ScoreAnswer, ("X-Job-Id", *WAITED, *RATE))},
         (*SUBMIT, e.TooManyWaiting, *JOB_ERRORS),
         headers=("Prefer", "Idempotency-Key"),
-        body=ScoreRequest,
+        body=ScoreBody,
     ),
     ("post", "/v1/completions"): Operation(
         "createCompletion",
@@ -244,6 +248,48 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "The start page",
         {200: Reply("A page", media_type="text/html")},
         access="open",
+    ),
+    ("post", "/"): Operation(
+        "generateAsAsked",
+        "Generate a text as Text Generation Inference does: whole, in a list, or as a stream",
+        {200: Reply("The text", tgi.Generations, ("X-Job-Id", *RATE), streamed=True)},
+        (*SUBMIT, e.TooManyWaiting, *JOB_ERRORS),
+        headers=("Idempotency-Key",),
+        body=tgi.GenerateRequest,
+        shape=TGI,
+    ),
+    ("post", "/generate"): Operation(
+        "generate",
+        "Generate a text as Text Generation Inference does",
+        {200: Reply("The text", tgi.Generation, ("X-Job-Id", *RATE), streamed=True)},
+        (*SUBMIT, e.TooManyWaiting, *JOB_ERRORS),
+        headers=("Idempotency-Key",),
+        body=tgi.GenerateRequest,
+        shape=TGI,
+    ),
+    ("post", "/generate_stream"): Operation(
+        "generateStream",
+        "Generate a text as Text Generation Inference does, token by token",
+        {200: Reply("Tokens", headers=("X-Job-Id", *RATE), media_type="text/event-stream")},
+        (*SUBMIT, e.TooManyWaiting, *JOB_ERRORS),
+        headers=("Idempotency-Key",),
+        body=tgi.GenerateRequest,
+        shape=TGI,
+    ),
+    ("get", "/info"): Operation(
+        "getTgiInfo",
+        "What serves, and its limits, in the words of Text Generation Inference",
+        {200: Reply("About this service", tgi.TgiInfo)},
+        STORE,
+        shape=TGI,
+    ),
+    ("get", "/health"): Operation(
+        "isHealthy",
+        "Would a job be worked on now",
+        {200: Reply("It would", schemas.Health)},
+        (e.NoWorker, *STORE),
+        access="open",
+        shape=TGI,
     ),
     ("get", "/style.css"): Operation(
         "getStyle",

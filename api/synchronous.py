@@ -20,15 +20,15 @@ from .sse import Failed, Shown, event_stream, problem_message
 from .waiting import slot, wait_until_final
 
 
-def run(asked: ScoreRequest, limit_s: float) -> Job:
-    """The job once it is final, however it ended.
+def run(asked: ScoreRequest, limit_s: float, *, stream: bool = False) -> Job:
+    """The job once it is final, however it ended; with `stream` its tokens can be had then.
 
     Raises:
         NotFinishedInTime, TooManyWaiting, and what `Jobs.submit` does.
     """
     with slot():
         spend(1)
-        return _finished(store().submit(_urgent(asked, limit_s)), limit_s)
+        return _finished(store().submit(_urgent(asked, limit_s, stream=stream)), limit_s)
 
 
 def stream(

@@ -46,7 +46,8 @@ def status_of(error: type[e.DistilqError]) -> int:
 def body(problem: dict[str, Any]) -> dict[str, Any]:
     """TGI's error for a problem object."""
     _, kind = _kind(problem)
-    return {"error": _sentence(problem)} | ({"error_type": kind} if kind else {})
+    known = {"error_type": kind, "errors": problem.get("errors")}
+    return {"error": _sentence(problem)} | {name: it for name, it in known.items() if it}
 
 
 def _in_tgis_words(response: Response) -> Response:

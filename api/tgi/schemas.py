@@ -19,6 +19,8 @@ from distilq.parameters import (
     conflict,
 )
 
+from ..schemas import FieldError
+
 #: TGI's own; ours is another.
 DEFAULT_NEW_TOKENS = 100
 
@@ -210,3 +212,4 @@ class ErrorResponse(BaseModel):
         Literal["validation", "overloaded", "generation", "incomplete_generation", "healthcheck"]
         | None
     ) = Field(None, exclude_if=_none)
+    errors: list[FieldError] | None = Field(None, exclude_if=_none)

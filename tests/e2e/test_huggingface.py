@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import re
+import runpy
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -195,3 +198,33 @@ def test_the_older_forms_of_the_card(http: httpx.Client) -> None:
     words = [row[0]["generated_text"] for row in new.json()]
     assert records.json() == [{"0": text} for text in words]
     assert flat.json() == words
+
+
+def test_the_documents_example_runs(
+    service: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/clients.md").read_text()
+    section = page.split("\n## huggingface_hub\n")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    example = tmp_path / "example.py"
+    example.write_text(code.replace("http://127.0.0.1:8000", service.url))
+    names = runpy.run_path(str(example))
+    names["client"].close()
+    assert names["answer"].generated_text in capsys.readouterr().out
+
+
+def test_a_worker_that_dies_amid_a_stream_repeats_nothing(start: Callable[..., Running]) -> None:
+    running = start("--precision", "float32")
+    asked: dict[str, Any] = {"max_new_tokens": 900, "do_sample": True, "seed": 11, "details": True}
+    with InferenceClient(model=running.url, timeout=90) as client:
+        events = []
+        for event in client.text_generation(PROMPT, stream=True, **asked):
+            events.append(event)
+            if len(events) == 20:
+                running.descendant("celery", "worker").kill()
+        whole = client.text_generation(PROMPT, **asked)
+    assert [event.index for event in events] == list(range(1, len(events) + 1))
+    assert "".join(event.token.text for event in events) == whole.generated_text
+    assert events[-1].generated_text == whole.generated_text
+    newest = httpx.get(f"{running.url}/v1/jobs", params={"limit": 2}, trust_env=False).json()
+    assert newest["jobs"][1]["attempt"] == 2

@@ -467,3 +467,8 @@ def test_info_tells_what_serves(client: FlaskClient, store: Played) -> None:
     )
     assert found["max_total_tokens"] == 1024
     assert found["max_concurrent_requests"] >= 1
+
+
+def test_a_request_that_is_wrong_is_told_where(client: FlaskClient) -> None:
+    (error,) = ask(client, top_p=2).get_json()["errors"]
+    assert error["pointer"] == "#/parameters/top_p"

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from distilq.jobs import Job
 
-from .schemas import GeneratedText, Texts
+from .schemas import Texts
 
 #: Seconds between two looks at a job that is not finished: at least and at most.
 POLL_S = (1, 30)
@@ -42,10 +42,10 @@ def unless_known(response: Response) -> Response:
 
 def as_texts(job: Job) -> Response:
     """The model card's answer: nothing but the texts."""
-    texts = [
-        [GeneratedText(generated_text=sequence.generated_text) for sequence in sequences]
-        for sequences in job.result or []
-    ]
-    response = as_json(Texts(texts))
+    return of_job(Texts.of(job), job)
+
+
+def of_job(model: BaseModel, job: Job) -> Response:
+    response = as_json(model)
     response.headers["X-Job-Id"] = job.id
     return response

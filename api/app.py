@@ -9,6 +9,10 @@ from distilq.settings import Settings
 from distilq.store import Jobs
 
 from . import admin, auth, context, events, job, jobs, once, pages, problems, score, status
+from .openai import completions, models
+from .openai import errors as openai_errors
+from .tgi import errors as tgi_errors
+from .tgi import routes as tgi
 
 #: Nothing but our own style sheet and an empty icon; no script anywhere.
 CONTENT_SECURITY_POLICY = (
@@ -37,7 +41,9 @@ def create_app(settings: Settings, store: Jobs, ring: Ring | None = None) -> Fla
     context.install(app, settings, store)
     problems.install(app)
     auth.install(app, settings.auth, ring)
-    for part in (jobs, job, events, score, status, admin, pages):
+    openai_errors.install(app)
+    tgi_errors.install(app)
+    for part in (jobs, job, events, score, status, admin, pages, completions, models, tgi):
         app.register_blueprint(part.blueprint)
     app.after_request(_add_headers)
     return app

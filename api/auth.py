@@ -20,7 +20,12 @@ from distilq.settings import Auth
 from . import problems
 
 #: Endpoints that answer whoever asks. They say nothing of anybody's jobs.
-OPEN = frozenset({"status.livez", "status.readyz", "pages.index", "pages.style", "pages.openapi"})
+OPEN = frozenset(
+    {
+        *("status.livez", "status.readyz", "tgi.health"),
+        *("pages.index", "pages.style", "pages.openapi"),
+    }
+)
 
 #: Blueprint of the routes that need the admin scope.
 ADMIN = "admin"

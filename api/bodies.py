@@ -45,7 +45,7 @@ def parse(model: type[Model], body: bytes) -> Model:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise body_error(error) from None
+        raise body_error(error, model) from None
 
 
 def parse_query(model: type[Model]) -> Model:
@@ -60,7 +60,7 @@ def parse_query(model: type[Model]) -> Model:
     try:
         return model.model_validate({name: values[0] for name, values in given.items()})
     except ValidationError as error:
-        raise query_error(error) from None
+        raise query_error(error, model) from None
 
 
 def _require_json() -> None:

@@ -26,7 +26,12 @@ def install(app: Flask, settings: Settings, store: Jobs) -> None:
     app.extensions["distilq.stopping"] = lambda: False  # a server that knows puts its own here
     # A quarter of the threads never waits, so that the API answers however many long polls it has.
     app.extensions["distilq.large_turns"] = BoundedSemaphore(LARGE_AT_ONCE)
-    app.extensions["distilq.slots"] = BoundedSemaphore(max(1, settings.api_threads * 3 // 4))
+    app.extensions["distilq.slots"] = BoundedSemaphore(waiting_threads(settings))
+
+
+def waiting_threads(settings: Settings) -> int:
+    """How many requests of a process may wait at once."""
+    return max(1, settings.api_threads * 3 // 4)
 
 
 def store() -> Jobs:

@@ -21,8 +21,6 @@ from distilq.jobs import ID_PATTERN
 
 from . import once
 from .operations import OPERATIONS, RATE, Operation, Reply
-from .problems import PROBLEM_JSON
-from .schemas import Problem
 from .status import MODEL_CARD, version
 
 Json = dict[str, Any]
@@ -31,6 +29,8 @@ REF = "#/components/schemas/{model}"
 
 #: Errors that say when.
 TRY_AGAIN = (Unavailable, JobNotFinished, IdempotencyInFlight)
+
+EVENTS = "text/event-stream"
 
 LIMITS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 
@@ -65,6 +65,7 @@ RESPONSE_HEADERS = {
     "Vary": ("string", "Prefer"),
     "ETag": ("string", "changes when the answer does"),
     "WWW-Authenticate": ("string", "Bearer (RFC 6750)"),
+    "X-Should-Retry": ("string", "`false`: the same request would fail again"),
     "RateLimit": ("string", 'jobs left, seconds until none is missing: `"submit";r=599;t=1`'),
     "RateLimit-Policy": ("string", 'jobs in so many seconds: `"submit";q=600;w=60`'),
 }
@@ -95,6 +96,9 @@ def _path_item(path: str) -> Json:
     if "{job_id}" in path:
         schema = {"type": "string", "pattern": f"^{ID_PATTERN.pattern}$"}
         parameters.append({"name": "job_id", "in": "path", "required": True, "schema": schema})
+    if "{model}" in path:
+        named: Json = {"type": "string", "minLength": 1}
+        parameters.append({"name": "model", "in": "path", "required": True, "schema": named})
     return {"parameters": parameters}
 
 
@@ -127,7 +131,7 @@ def _query(model: type[BaseModel] | None) -> list[Json]:
 def _responses(operation: Operation) -> Json:
     problems: dict[int, list[type[DistilqError]]] = {}
     for error in operation.every_problem:
-        problems.setdefault(error.status, []).append(error)
+        problems.setdefault(operation.shape.status(error), []).append(error)
     replies = operation.replies.items()
     return {str(status): _reply(reply, operation) for status, reply in replies} | {
         str(status): _problem(errors, operation) for status, errors in sorted(problems.items())
@@ -140,12 +144,16 @@ def _reply(reply: Reply, operation: Operation) -> Json:
     if reply.model is not None:
         found["content"] = _json(reply.model)
     elif reply.media_type != "application/json":
-        found["content"] = {reply.media_type: {"schema": {"type": "string"}}}
+        # A schema for events would be one of each event.
+        schema = {} if reply.media_type == EVENTS else {"type": "string"}
+        found["content"] = {reply.media_type: {"schema": schema}}
+    if reply.streamed:
+        found["content"][EVENTS] = {"schema": {}}
     return found
 
 
 def _problem(errors: list[type[DistilqError]], operation: Operation) -> Json:
-    headers = ["X-Job-Id", *_replayed(operation)]
+    headers = ["X-Job-Id", *operation.shape.headers, *_replayed(operation)]
     if any(issubclass(error, TRY_AGAIN) for error in errors):
         headers.append("Retry-After")
     if Unauthorized in errors:
@@ -155,7 +163,7 @@ def _problem(errors: list[type[DistilqError]], operation: Operation) -> Json:
     return {
         "description": "; ".join(f"`{error.code}`: {error.title}" for error in errors),
         "headers": _headers(*headers),
-        "content": {PROBLEM_JSON: {"schema": _ref(Problem)}},
+        "content": {operation.shape.media_type: {"schema": _ref(operation.shape.model)}},
     }
 
 
@@ -182,7 +190,8 @@ def _ref(model: type[BaseModel]) -> Json:
 def _schemas() -> Json:
     asked = {operation.body for operation in OPERATIONS.values()} - {None}
     replies = chain.from_iterable(operation.replies.values() for operation in OPERATIONS.values())
-    answered = {reply.model for reply in replies} - {None} | {Problem}
+    answered = {reply.model for reply in replies} - {None}
+    answered |= {operation.shape.model for operation in OPERATIONS.values()}
     modes: tuple[tuple[set[type[BaseModel] | None], JsonSchemaMode], ...] = (
         (asked, "validation"),
         (answered, "serialization"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,9 +10,15 @@ from pydantic import BaseModel
 
 from distilq import errors as e
 from distilq.cluster import JobPage, QueueState
-from distilq.jobs import BatchRequest, Job, JobRequest, ScoreRequest, StatusRequest
+from distilq.jobs import BatchRequest, Job, JobRequest, StatusRequest
 
 from . import schemas
+from .openai import errors as openai_errors
+from .openai import schemas as openai
+from .problems import PROBLEM_JSON
+from .score_forms import ScoreAnswer, ScoreBody
+from .tgi import errors as tgi_errors
+from .tgi import schemas as tgi
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,25 @@ class Reply:
     model: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()
     media_type: str = "application/json"
+    #: Whether it comes as server-sent events instead, where the request says so.
+    streamed: bool = False
+
+
+@dataclass(frozen=True)
+class ErrorShape:
+    """What errors look like, and under which status they come."""
+
+    model: type[BaseModel]
+    media_type: str
+    status: Callable[[type[e.DistilqError]], int]
+    headers: tuple[str, ...] = ()
+
+
+PROBLEMS = ErrorShape(schemas.Problem, PROBLEM_JSON, lambda error: error.status)
+OPENAI = ErrorShape(
+    openai.ErrorBody, "application/json", openai_errors.status_of, ("X-Should-Retry",)
+)
+TGI = ErrorShape(tgi.ErrorResponse, "application/json", tgi_errors.status_of)
 
 
 @dataclass(frozen=True)
@@ -37,6 +63,7 @@ class Operation:
     query: type[BaseModel] | None = None
     #: Who may: anybody (open), who has a key, who has one with the admin scope.
     access: Literal["open", "key", "admin"] = "key"
+    shape: ErrorShape = PROBLEMS
 
     @property
     def every_problem(self) -> tuple[type[e.DistilqError], ...]:
@@ -137,10 +164,33 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/score"): Operation(
         "score",
         "Generate texts and wait for them: the model card's contract",
-        {200: Reply("Per input the texts", schemas.Texts, ("X-Job-Id", *WAITED, *RATE))},
+        {200: Reply("The texts", ScoreAnswer, ("X-Job-Id", *WAITED, *RATE))},
         (*SUBMIT, e.TooManyWaiting, *JOB_ERRORS),
         headers=("Prefer", "Idempotency-Key"),
-        body=ScoreRequest,
+        body=ScoreBody,
+    ),
+    ("post", "/v1/completions"): Operation(
+        "createCompletion",
+        "Generate texts and wait for them, or for their tokens: OpenAI's contract",
+        {200: Reply("The choices", openai.Completion, ("X-Job-Id", *RATE), streamed=True)},
+        (*SUBMIT, e.ModelNotFound, e.TooManyWaiting, *JOB_ERRORS),
+        headers=("Idempotency-Key",),
+        body=openai.CompletionRequest,
+        shape=OPENAI,
+    ),
+    ("get", "/v1/models"): Operation(
+        "listModels",
+        "The models that are served, in OpenAI's words",
+        {200: Reply("Models", openai.ModelList)},
+        STORE,
+        shape=OPENAI,
+    ),
+    ("get", "/v1/models/{model}"): Operation(
+        "getModel",
+        "A model that is served; its name may have slashes",
+        {200: Reply("The model", openai.ModelObject)},
+        (e.ModelNotFound, *STORE),
+        shape=OPENAI,
     ),
     ("get", "/v1/info"): Operation(
         "getInfo",
@@ -199,6 +249,48 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "The start page",
         {200: Reply("A page", media_type="text/html")},
         access="open",
+    ),
+    ("post", "/"): Operation(
+        "generateAsAsked",
+        "Generate a text as Text Generation Inference does: whole, in a list, or as a stream",
+        {200: Reply("The text", tgi.Generations, ("X-Job-Id", *RATE), streamed=True)},
+        (*SUBMIT, e.TooManyWaiting, *JOB_ERRORS),
+        headers=("Idempotency-Key",),
+        body=tgi.GenerateRequest,
+        shape=TGI,
+    ),
+    ("post", "/generate"): Operation(
+        "generate",
+        "Generate a text as Text Generation Inference does",
+        {200: Reply("The text", tgi.Generation, ("X-Job-Id", *RATE), streamed=True)},
+        (*SUBMIT, e.TooManyWaiting, *JOB_ERRORS),
+        headers=("Idempotency-Key",),
+        body=tgi.GenerateRequest,
+        shape=TGI,
+    ),
+    ("post", "/generate_stream"): Operation(
+        "generateStream",
+        "Generate a text as Text Generation Inference does, token by token",
+        {200: Reply("Tokens", headers=("X-Job-Id", *RATE), media_type="text/event-stream")},
+        (*SUBMIT, e.TooManyWaiting, *JOB_ERRORS),
+        headers=("Idempotency-Key",),
+        body=tgi.GenerateRequest,
+        shape=TGI,
+    ),
+    ("get", "/info"): Operation(
+        "getTgiInfo",
+        "What serves, and its limits, in the words of Text Generation Inference",
+        {200: Reply("About this service", tgi.TgiInfo)},
+        STORE,
+        shape=TGI,
+    ),
+    ("get", "/health"): Operation(
+        "isHealthy",
+        "Would a job be worked on now",
+        {200: Reply("It would", schemas.Health)},
+        (e.NoWorker, *STORE),
+        access="open",
+        shape=TGI,
     ),
     ("get", "/style.css"): Operation(
         "getStyle",

@@ -35,6 +35,15 @@ class GeneratedText(BaseModel):
 class Texts(RootModel[list[list[GeneratedText]]]):
     """Per input the texts generated for it."""
 
+    @classmethod
+    def of(cls, job: Job) -> Texts:
+        return cls(
+            [
+                [GeneratedText(generated_text=sequence.generated_text) for sequence in sequences]
+                for sequences in job.result or []
+            ]
+        )
+
 
 class JobRef(BaseModel):
     id: str

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 
 from flask import Response
 
-from distilq.errors import DistilqError
+from distilq.errors import DistilqError, NotFinishedInTime
 from distilq.events import Ended, Event, Place
 
 from .context import store
@@ -20,6 +20,7 @@ HEARTBEAT_S = 15.0
 HEARTBEAT = ": ping\n\n"
 
 Shown = Callable[[list[Event]], Iterator[str]]
+Failed = Callable[[DistilqError], str]
 
 
 def message(event: str, data: str, event_id: str | None = None) -> str:
@@ -29,13 +30,22 @@ def message(event: str, data: str, event_id: str | None = None) -> str:
     return f"{head}{named}data: {data}\n\n"
 
 
-def event_stream(
-    job_id: str, after: Place | None, shown: Shown, *, cancel: bool = False
-) -> Response:
-    """The job from behind `after` on, as `shown` writes its events.
+def problem_message(error: DistilqError) -> str:
+    return message("error", json.dumps(error.problem()), "end")
 
-    With `cancel` the job ends when the client leaves. Raises what `Jobs.follow` does, and
-    TooManyWaiting.
+
+def event_stream(
+    job_id: str,
+    after: Place | None,
+    shown: Shown,
+    failed: Failed = problem_message,
+    *,
+    cancel: bool = False,
+) -> Response:
+    """The job from behind `after` on, as `shown` writes its events, and `failed` what ends them.
+
+    With `cancel` the job ends when the client leaves, or the server stops. Raises what
+    `Jobs.follow` does, and TooManyWaiting.
     """
     jobs = store()
     with ExitStack() as held:
@@ -43,14 +53,14 @@ def event_stream(
         found = jobs.follow(job_id, after, no_use_in_waiting())
         if cancel:
             found = _canceled_unless_ended(found, lambda: jobs.cancel(job_id))
-        response = Response(_written(found, shown), content_type="text/event-stream")
+        response = Response(_written(found, shown, failed), content_type="text/event-stream")
         response.call_on_close(held.pop_all().close)  # a HEAD never begins the body
     response.headers["X-Job-Id"] = job_id
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
     return response
 
 
-def _written(found: Iterator[list[Event]], shown: Shown) -> Iterator[str]:
+def _written(found: Iterator[list[Event]], shown: Shown, failed: Failed) -> Iterator[str]:
     silent_since = time.monotonic()
     try:
         for events in found:
@@ -62,7 +72,7 @@ def _written(found: Iterator[list[Event]], shown: Shown) -> Iterator[str]:
                 silent_since = now
                 yield HEARTBEAT
     except DistilqError as error:  # forgotten meanwhile, say: too late for a status
-        yield message("error", json.dumps(error.problem()), "end")
+        yield failed(error)
 
 
 def _canceled_unless_ended(
@@ -73,6 +83,8 @@ def _canceled_unless_ended(
         for events in found:
             ended = any(isinstance(event, Ended) for event in events)
             yield events
+        if not ended:
+            raise NotFinishedInTime("the server stops, and has canceled it")
     finally:
         if not ended:
             with suppress(DistilqError):

@@ -7,35 +7,45 @@ job's id is in a header, so that a lost answer can still be fetched.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flask import Response
 
-from distilq.errors import GenerationFailed, NotFinishedInTime, Unavailable
+from distilq.errors import DistilqError, GenerationFailed, NotFinishedInTime, Unavailable
 from distilq.events import Came, Ended, Event
 from distilq.jobs import Job, JobRequest, JobStatus, Priority, ScoreRequest
 
 from .context import settings, store
 from .once import once, submit_once
-from .sse import Shown, event_stream
+from .sse import Failed, Shown, event_stream, problem_message
 from .waiting import slot, wait_until_final
 
 
-def run(asked: ScoreRequest, limit_s: float) -> Job:
-    """The job once it is final, however it ended.
+def run(asked: ScoreRequest, limit_s: float, *, stream: bool = False) -> Job:
+    """The job once it is final, however it ended; with `stream` its tokens can be had then.
 
     Raises:
         NotFinishedInTime, TooManyWaiting, and what `submit_once` does.
     """
     with slot():
-        return _finished(submit_once(_urgent(asked, limit_s)), limit_s)
+        return _finished(submit_once(_urgent(asked, limit_s, stream=stream)), limit_s)
 
 
-def stream(asked: ScoreRequest, limit_s: float, shown: Shown) -> Response:
+def stream(
+    asked: ScoreRequest, limit_s: float, shown: Shown, failed: Failed = problem_message
+) -> Response:
     """The job as it goes, as `shown` writes its events; see `told_once`.
 
     Raises what `run` does before the job is queued.
     """
     job = submit_once(_urgent(asked, limit_s, stream=True))
-    return event_stream(job.id, None, shown, cancel=once() is None)
+    try:
+        return event_stream(job.id, None, shown, failed, cancel=once() is None)
+    except DistilqError:
+        if once() is None:
+            with suppress(DistilqError):
+                store().cancel(job.id)
+        raise
 
 
 def told_once(events: list[Event], told: dict[tuple[int, int], list[int]]) -> list[Came | Ended]:

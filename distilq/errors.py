@@ -10,6 +10,7 @@
     │   ├── NotFound                 404  no such route
     │   ├── JobNotFound              404
     │   ├── NotOnDeadList            404
+    │   ├── ModelNotFound            404
     │   ├── MethodNotAllowed         405
     │   ├── BodyTooSlow              408
     │   ├── JobNotFinished           409
@@ -122,6 +123,10 @@ class JobNotFound(RequestError):
 
 class NotOnDeadList(RequestError):
     code, title, status = "not_on_dead_list", "The dead list has no such entry", 404
+
+
+class ModelNotFound(RequestError):
+    code, title, status = "model_not_found", "This model is not served", 404
 
 
 class MethodNotAllowed(RequestError):

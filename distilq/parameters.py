@@ -21,6 +21,8 @@ from typing_extensions import Self
 
 MAX_NEW_TOKENS = 1_024
 DEFAULT_NEW_TOKENS = 50
+MAX_SEQUENCES = 64
+MAX_STOPS = 16
 
 #: A seed drawn for the client stays below 2^53, so that JavaScript reads it back unchanged.
 DRAWN_SEED_BITS = 53
@@ -90,17 +92,23 @@ class Parameters(Wire):
         1.0, gt=0, le=100, description="1: off; over prompt and new tokens (Keskar et al. 2019)"
     )
     no_repeat_ngram_size: Integer = Field(0, ge=0, le=1024, description="0: off")
-    num_return_sequences: Integer = Field(1, ge=1, le=64, description="texts per input")
+    num_return_sequences: Integer = Field(1, ge=1, le=MAX_SEQUENCES, description="texts per input")
     best_of: Integer | None = Field(
-        None, ge=1, le=64, description="texts drawn per input; the likeliest per token are returned"
+        None,
+        ge=1,
+        le=MAX_SEQUENCES,
+        description="texts drawn per input; the likeliest per token are returned",
     )
     stop: tuple[StopString, ...] = Field(
-        (), max_length=16, description="generation ends before the first of these strings"
+        (), max_length=MAX_STOPS, description="generation ends before the first of these strings"
     )
     seed: Integer | None = Field(None, ge=0, lt=2**64, description="drawn and reported when absent")
     return_full_text: bool = Field(True, description="put the prompt in front of the new text")
     truncation: bool = Field(
         False, description="keep the end of a prompt that is too long instead of refusing it"
+    )
+    truncate_prompt_tokens: Integer | None = Field(
+        None, ge=1, le=1_048_576, description="keep so many tokens of a prompt: the last ones"
     )
     logprobs: Integer | None = Field(
         None, ge=0, le=20, description="log-probability of each new token and of the N likeliest"

@@ -68,6 +68,8 @@ def _prompt(
     if not ids:
         ids = [_start(index, info)]
     parameters = job.request.parameters
+    if parameters.truncate_prompt_tokens is not None:
+        ids = ids[-parameters.truncate_prompt_tokens :]
     longest = _longest_prompt(parameters, info.n_positions)
     if len(ids) > longest:
         if not parameters.truncation or longest < 1:

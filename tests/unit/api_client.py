@@ -53,7 +53,7 @@ def _operation(response: TestResponse) -> dict[str, Any] | None:
     for path, methods in document()["paths"].items():
         template = path.split("/")
         pairs = list(zip(template, steps, strict=False))
-        if len(template) == len(steps) and all(t in ("{job_id}", s) for t, s in pairs):
+        if len(template) == len(steps) and all(t in ("{job_id}", "{model}", s) for t, s in pairs):
             method = response.request.method.lower()
             found: dict[str, Any] | None = methods.get("get" if method == "head" else method)
             return found

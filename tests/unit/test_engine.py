@@ -164,6 +164,14 @@ def test_truncation_keeps_the_end_of_the_prompt_and_shows_all_of_it() -> None:
     assert outcome.usage.prompt_tokens == 9
 
 
+def test_a_prompt_may_be_cut_to_its_last_tokens() -> None:
+    outcome = answer(ask("xxxa", truncate_prompt_tokens=2, return_full_text=True))
+    assert texts(outcome) == [["xxxabcd"]]
+    assert outcome.usage.prompt_tokens == 2
+    assert answer(ask("xa", truncate_prompt_tokens=9)).usage.prompt_tokens == 2
+    assert answer(ask("x" * 1100, truncate_prompt_tokens=5)).usage.prompt_tokens == 5
+
+
 def test_new_tokens_are_counted_from_the_prompt_with_max_length() -> None:
     assert texts(answer(ask("xxa", max_length=5))) == [["bc"]]
     assert texts(answer(ask("xxa", max_length=5, max_new_tokens=4))) == [["bcde"]]

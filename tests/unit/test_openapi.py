@@ -34,7 +34,7 @@ def test_it_is_served_as_it_is() -> None:
 
 def test_it_has_every_route_and_no_other() -> None:
     routes = {
-        (method.lower(), re.sub(r"<(\w+)>", r"{\1}", rule.rule))
+        (method.lower(), re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
         for rule in create_app(Settings(auth="off"), MemoryStore()).url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }

@@ -8,7 +8,7 @@ from distilq.errors import GenerationFailed
 from distilq.jobs import JobStatus, ScoreRequest
 
 from ..answers import as_json
-from ..bodies import parse_body, refuse_idempotency_key
+from ..bodies import parse_body
 from ..context import settings
 from ..problems import from_problem
 from ..synchronous import run, stream
@@ -22,7 +22,6 @@ blueprint = Blueprint("openai_completions", __name__)
 
 @blueprint.post("/v1/completions")
 def completions() -> Response:
-    refuse_idempotency_key()
     asked = parse_body(CompletionRequest, settings().max_body_bytes)
     refuse_others(asked.model)
     wanted, limit_s = _job(asked), settings().max_wait_s

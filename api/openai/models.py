@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flask import Blueprint, Response
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import BaseConverter
 
 from distilq.errors import ModelNotFound
 
@@ -19,12 +21,24 @@ blueprint = Blueprint("openai_models", __name__)
 ALIASES = {"distilgpt2": "distilbert/distilgpt2", "distilbert/distilgpt2": "distilgpt2"}
 
 
+class NameConverter(BaseConverter):
+    """A model's name may have slashes, and be a directory, which begins with one."""
+
+    regex = ".+"
+    part_isolating = False
+
+
+@blueprint.record_once
+def _know_names(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["name"] = NameConverter
+
+
 @blueprint.get("/v1/models")
 def models() -> Response:
     return as_json(ModelList(data=list(_served())))
 
 
-@blueprint.get("/v1/models/<path:model>")
+@blueprint.get("/v1/models/<name:model>")
 def model(model: str) -> Response:
     for served in _served():
         if _means(model, served.id) or _means(model, settings().model):

@@ -13,7 +13,7 @@ from distilq.jobs import JobStatus, ScoreRequest
 
 from .. import synchronous
 from ..answers import as_json, of_job
-from ..bodies import parse_body, refuse_idempotency_key
+from ..bodies import parse_body
 from ..context import settings, store, waiting_threads
 from ..problems import from_problem
 from ..schemas import Health
@@ -73,7 +73,6 @@ def health() -> Response:
 
 
 def _asked() -> GenerateRequest:
-    refuse_idempotency_key()
     return parse_body(GenerateRequest, settings().max_body_bytes)
 
 

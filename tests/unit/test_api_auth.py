@@ -41,7 +41,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/v1/queue:purge", {}),
 ]
 #: Their errors are OpenAI's: test_api_completions.py.
-OPENAIS = ["/v1/completions", "/v1/models", "/v1/models/<path:model>"]
+OPENAIS = ["/v1/completions", "/v1/models", "/v1/models/<name:model>"]
 #: Their errors are TGI's.
 TGIS = {"/", "/generate", "/generate_stream", "/info"}
 ADMIN_ROUTES = [path for _, path, _ in ROUTES if path.startswith("/v1/queue:")]

@@ -700,6 +700,11 @@ def test_the_models_are_those_of_live_workers(client: FlaskClient, store: Memory
         assert client.get(f"/v1/models/{each['id']}").get_json() == each
 
 
+def test_a_directory_is_a_name_too(store: MemoryStore) -> None:
+    client = make_client(store, model="/some/directory")
+    assert client.get("/v1/models/%2Fsome%2Fdirectory").get_json()["id"] == "/some/directory"
+
+
 def test_a_model_that_is_not_served_is_not_found(client: FlaskClient) -> None:
     response = client.get("/v1/models/gpt-4")
     assert response.status_code == 404

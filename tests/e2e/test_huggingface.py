@@ -17,7 +17,12 @@ from huggingface_hub.errors import GenerationError, ValidationError
 from tests.e2e.running import CARD_SAMPLE, Running
 
 PROMPT = "Once upon a time,"
-SAMPLED = {"max_new_tokens": 30, "do_sample": True, "temperature": 0.9, "top_p": 0.95}
+SAMPLED: dict[str, Any] = {
+    "max_new_tokens": 30,
+    "do_sample": True,
+    "temperature": 0.9,
+    "top_p": 0.95,
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +73,7 @@ def test_all_forms_tell_the_same_text(client: InferenceClient, seed: int) -> Non
 
 
 def test_details_of_the_prompt_and_of_the_likeliest(client: InferenceClient) -> None:
-    found = client.text_generation(
+    found: Any = client.text_generation(
         PROMPT, max_new_tokens=5, details=True, decoder_input_details=True, top_n_tokens=3
     ).details
     assert "".join(token.text for token in found.prefill) == PROMPT
@@ -81,10 +86,11 @@ def test_details_of_the_prompt_and_of_the_likeliest(client: InferenceClient) -> 
 
 
 def test_best_of_returns_the_likeliest_and_tells_of_the_others(client: InferenceClient) -> None:
-    found = client.text_generation(PROMPT, best_of=3, details=True, **SAMPLED)
+    found: Any = client.text_generation(PROMPT, best_of=3, details=True, **SAMPLED)
 
     def mean(details: Any) -> float:
-        return sum(token.logprob for token in details.tokens) / len(details.tokens)
+        logprobs: list[float] = [token.logprob for token in details.tokens]
+        return sum(logprobs) / len(logprobs)
 
     others = found.details.best_of_sequences
     assert len(others) == 2
@@ -131,7 +137,7 @@ def test_what_is_wrong_with_a_request_is_a_validation_error(
     with pytest.raises(ValidationError, match="watermark"):
         ask(watermark=True)
     with pytest.raises(ValidationError, match="grammar"):
-        ask(grammar={"type": "regex", "value": "a"})  # type: ignore[arg-type]
+        ask(grammar={"type": "regex", "value": "a"})
     with pytest.raises(ValidationError, match="1024"):
         ask("word " * 1100)
 

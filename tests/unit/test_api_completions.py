@@ -334,7 +334,7 @@ def test_what_a_worker_made_of_auto_is_a_name_too(store: MemoryStore) -> None:
         ("[]", {}, 400, "wrong_type"),
         ('{"model": "a", "model": "b"}', {}, 400, "malformed_json"),
         ("{}", {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
-        ("{}", {"Idempotency-Key": "a"}, 400, "not_offered"),
+        (json.dumps({"model": "bundled", "prompt": "a"}), {"Idempotency-Key": '"'}, 400, "invalid"),
         (json.dumps({"prompt": "a" * 2000}), {}, 413, "payload_too_large"),
     ],
     ids=["broken", "no object", "equal keys", "other type", "idempotency", "too large"],
@@ -342,7 +342,7 @@ def test_what_a_worker_made_of_auto_is_a_name_too(store: MemoryStore) -> None:
 def test_a_request_that_is_not_read_is_refused_in_openais_words(
     store: MemoryStore, body: str, headers: dict[str, str], status: int, code: str
 ) -> None:
-    client = make_client(store, max_body_bytes=1024)
+    client = make_client(store, max_body_bytes=1024, model="bundled")
     sent = {"Content-Type": "application/json", **headers}
     response = client.post("/v1/completions", data=body, headers=sent)
     assert response.status_code == status
@@ -709,3 +709,19 @@ def test_a_model_that_is_not_served_is_not_found(client: FlaskClient) -> None:
     response = client.get("/v1/models/gpt-4")
     assert response.status_code == 404
     assert error_of(response)["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_completion_sent_twice_with_one_key_is_one_job(
+    client: FlaskClient, store: MemoryStore, stream: bool
+) -> None:
+    store.on_wait = lambda job_id: None if store.get(job_id).status.final else store.finish(job_id)
+    body = {"model": "bundled", "prompt": "a", "stream": stream}
+    sent = [
+        client.post("/v1/completions", json=body, headers={"Idempotency-Key": "one"})
+        for _ in range(2)
+    ]
+    assert [response.status_code for response in sent] == [200, 200]
+    assert len({response.headers["X-Job-Id"] for response in sent}) == 1
+    assert "Idempotency-Replayed" in sent[1].headers
+    assert only_job(store).status.final

@@ -44,7 +44,7 @@ def _place(known: str) -> Place | None:
 def _shown(events: list[Event]) -> Iterator[str]:
     for event in events:
         if isinstance(event, Came):
-            data = json.dumps(event.token.shown(), ensure_ascii=False)
+            data = json.dumps(event.token.shown())
             yield message("token", data, str(event.place))
         elif isinstance(event, Stands):
             yield message("status", json.dumps(_standing(event)))
@@ -63,7 +63,7 @@ def _standing(event: Stands) -> dict[str, Any]:
 def _end(event: Ended) -> str:
     job = event.job
     if job.status is JobStatus.SUCCEEDED:
-        return message("done", job.model_dump_json(), LAST)
+        return message("done", job.model_dump_json(ensure_ascii=True), LAST)
     return message("error", json.dumps(_problem(job)), LAST)
 
 

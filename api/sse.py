@@ -24,7 +24,7 @@ Failed = Callable[[DistilqError], str]
 
 
 def message(event: str, data: str, event_id: str | None = None) -> str:
-    """One event; `data` is of one line."""
+    """One event; `data` is of one line, and of ASCII: some clients end lines at U+2028 too."""
     head = f"event: {event}\n" if event else ""
     named = f"id: {event_id}\n" if event_id else ""
     return f"{head}{named}data: {data}\n\n"

@@ -50,18 +50,19 @@ def test_a_job_is_told_from_its_status_to_the_whole_object(
 ) -> None:
     job_id = submit(client)
     store.start(job_id)
-    store.emit(job_id, tokens(" upon", " a\n", " time 世"))
+    store.emit(job_id, tokens(" upon", " a\n", " time 世\u2028"))
     done = store.finish(job_id)
     response = client.get(f"/v1/jobs/{job_id}/events")
     assert response.content_type.startswith("text/event-stream")
     assert response.headers["Cache-Control"] == "no-store"
     assert response.headers["X-Accel-Buffering"] == "no"
+    assert response.text.isascii()
     events = parsed(response.text)
     assert [name for name, _, _ in events] == ["status", "token", "token", "token", "done"]
     assert [event_id for _, event_id, _ in events] == [None, "1-1", "1-2", "1-3", "end"]
     assert events[1][2] == {"input": 0, "sequence": 0, "index": 0, "id": 65, "text": " upon"}
     assert "".join(data["text"] for name, _, data in events if name == "token") == (
-        " upon a\n time 世"
+        " upon a\n time 世\u2028"
     )
     assert events[-1][2] == json.loads(done.model_dump_json())
 

@@ -20,6 +20,7 @@ from distilq.store import JobStore
 MODEL = "bundled"
 SECRET = "what only Anna may read"
 TEXT = Sequence(generated_text=SECRET, finish_reason="length", generated_tokens=2, seed=7)
+BENS_TEXT = TEXT.model_copy(update={"generated_text": "and on"})
 ANNAS = {"inputs": SECRET, "metadata": {"note": SECRET}}
 BENS = {"inputs": "anything", "parameters": {"max_new_tokens": 1}}
 PRIORITIES = st.sampled_from([None, "interactive", "normal", "bulk"])
@@ -28,7 +29,8 @@ PRIORITIES = st.sampled_from([None, "interactive", "normal", "bulk"])
 DEEDS = st.sampled_from(["submit", "batch", "take", "finish", "cancel", "delete"])
 #: Ben's calls: name, number of the job of Anna's that he tries, one more choice.
 CALLS = (
-    *("get", "result", "cancel", "delete", "status", "list", "list-all", "cursor"),
+    *("get", "result", "events", "cancel", "delete", "status", "list", "list-all", "cursor"),
+    *("completions", "models", "model", "generate", "generate-stream", "tgi", "tgi-info"),
     *("submit", "batch", "score", "queue", "info", "workers", "pause", "resume", "purge"),
 )
 NAMES = st.one_of(DEEDS.map(lambda deed: f"anna-{deed}"), st.sampled_from(CALLS))
@@ -53,6 +55,10 @@ class World:
         self.bens: set[str] = set()
         self.as_anna("submit", 0, None)
 
+    def outcome(self, job_id: str) -> Outcome:
+        """Her secret is the text of her jobs alone; the worker runs Ben's too."""
+        return Outcome(result=[[TEXT if job_id in self.annas else BENS_TEXT]])
+
     def call(self, sent: dict[str, str], method: str, path: str, body: Any = None) -> Any:
         return self.client.open(path, method=method, json=body, headers=sent)
 
@@ -67,7 +73,7 @@ class World:
         elif deed == "take":
             self.held += self.claims.take(1)
         elif deed == "finish":
-            self.claims.finish([(claim, Outcome(result=[[TEXT]])) for claim in self.held], {})
+            self.claims.finish([(claim, self.outcome(claim.id)) for claim in self.held], {})
             self.held.clear()
         elif deed == "cancel":
             self.call(self.anna, "POST", f"{path}/cancel")
@@ -81,6 +87,7 @@ class World:
         calls: dict[str, tuple[str, str, Any]] = {
             "get": ("GET", path, None),
             "result": ("GET", f"{path}/result", None),
+            "events": ("GET", f"{path}/events", None),
             "cancel": ("POST", f"{path}/cancel", None),
             "delete": ("DELETE", path, None),
             "status": ("POST", "/v1/jobs:status", {"ids": [*self.annas[-5:], "0" * 32]}),
@@ -90,6 +97,13 @@ class World:
             "submit": ("POST", "/v1/jobs", body),
             "batch": ("POST", "/v1/jobs:batch", {"jobs": [body] * (number + 1)}),
             "score": ("POST", "/score", BENS),
+            "completions": ("POST", "/v1/completions", {"model": MODEL, "prompt": "anything"}),
+            "models": ("GET", "/v1/models", None),
+            "model": ("GET", f"/v1/models/{MODEL}", None),
+            "generate": ("POST", "/generate", {"inputs": "anything"}),
+            "generate-stream": ("POST", "/generate_stream", {"inputs": "anything"}),
+            "tgi": ("POST", "/", {"inputs": "anything"}),
+            "tgi-info": ("GET", "/info", None),
             "queue": ("GET", "/v1/queue", None),
             "info": ("GET", "/v1/info", None),
             "workers": ("GET", "/v1/workers", None),
@@ -112,7 +126,7 @@ def check(world: World, name: str, number: int, priority: str | None) -> None:
     response = world.as_ben(name, number, priority)
     assert world.of_anna() == before, f"{name} has changed a job of hers"
     assert SECRET not in response.text
-    if name in ("get", "result", "cancel", "delete"):
+    if name in ("get", "result", "events", "cancel", "delete"):
         assert response.status_code == 404
         assert response.get_json()["type"] == "urn:distilq:problem:job_not_found"
     elif name in ("pause", "resume", "purge"):
@@ -175,5 +189,6 @@ def test_every_route_of_jobs_is_among_the_calls(client: FlaskClient, redis_clien
         world.as_ben(name, 0, None)
     routes = {rule.endpoint for rule in client.application.url_map.iter_rules()}
     assert routes - seen == {
-        *("status.livez", "status.readyz", "pages.index", "pages.style", "pages.openapi")
+        *("status.livez", "status.readyz", "tgi.health"),
+        *("pages.index", "pages.style", "pages.openapi"),
     }

@@ -85,14 +85,18 @@ def test_the_curl_commands_work_one_after_the_other(service: Running, tmp_path: 
     )
     assert said.returncode == 0, said.stdout + said.stderr
 
-    answers = [list(json_values(part)) for part in said.stdout.split(MARK)]
-    score, submit, poll, batch, cancel, info = answers
+    *parts, told, last = said.stdout.split(MARK)
+    score, submit, poll, batch, cancel, info = (list(json_values(part)) for part in [*parts, last])
     assert [len(texts) for texts in score[0]] == [2, 2]
     assert submit == []
     assert poll[1]["status"] == "succeeded"
     assert poll[2] == [[{"generated_text": poll[1]["result"][0][0]["generated_text"]}]]
     assert len(batch[0]["jobs"]) == 2
     assert cancel[0]["status"] in ("canceled", "canceling")
+    events = re.findall(r"^event: (\w+)$", told, re.MULTILINE)
+    assert events[0] == "status"
+    assert events[-1] == "done"
+    assert events.count("token") > 1
     assert len(info) == 3
 
 

@@ -115,8 +115,15 @@ def test_smaller_precisions_stay_close(precision: str, tolerance: float) -> None
     assert distance < tolerance
 
 
-@pytest.mark.parametrize("missing", ["", "mkl", "mkl, fbgemm"])
-@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16", "int8"])
+@pytest.mark.parametrize(
+    ("precision", "missing"),
+    [
+        (precision, missing)
+        for precision in ("float32", "float16", "bfloat16", "int8")
+        for missing in ("", "mkl", "mkl, fbgemm")
+        if precision != "int8" or "fbgemm" not in missing  # which has no other way
+    ],
+)
 def test_products_of_a_row_do_not_depend_on_the_other_rows(
     precision: str, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

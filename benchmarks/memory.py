@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--new-tokens", type=int)
     options = parser.parse_args(arguments)
-    options.jobs = options.jobs or (30_000 if options.full else 10_000)
+    options.jobs = options.jobs or (30_000 if options.full else 5_000)
     options.new_tokens = options.new_tokens or (200 if options.full else 30)
     found = {part: PARTS[part].run(options) for part in options.parts}
     measure.write("memory", found, vars(options))

@@ -36,7 +36,7 @@ LOADS = (0.5, 0.8, 0.95, 1.2)
 #: Of seconds: how long a load lasts before it is looked at, and then. Of jobs: a full queue.
 SHORT: dict[str, Any] = {
     "rounds": 1,
-    "ours": {"jobs": 160, "loads": LOADS, "settle": 4.0, "seconds": 6.0},
+    "ours": {"jobs": 160, "loads": LOADS, "settle": 3.0, "seconds": 4.0},
     "batches": {"jobs": 32, "loads": (), "settle": 0.0, "seconds": 0.0},
     "pipeline": {"jobs": 12, "loads": (), "settle": 0.0, "seconds": 0.0},
     "gaps": {"settle": 1.0, "seconds": 2.5},

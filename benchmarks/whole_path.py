@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--single", type=int, help="jobs of the idle system")
     options = parser.parse_args(arguments)
     options.precision = options.precision or (["float16", "int8"] if options.full else ["float16"])
-    options.jobs = options.jobs or (512 if options.full else 192)
+    options.jobs = options.jobs or (512 if options.full else 128)
     options.rounds = options.rounds or (5 if options.full else 2)
     options.single = options.single or (100 if options.full else 30)
     measure.write("whole_path", run(options), vars(options))

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from distilq import errors as e
-from distilq.cluster import JobPage, QueueState
+from distilq.cluster import Info, JobPage, QueueState
 from distilq.jobs import BatchRequest, Job, JobRequest, StatusRequest
 
 from . import schemas
@@ -195,7 +195,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("get", "/v1/info"): Operation(
         "getInfo",
         "Version, model, limits, and the model card in short",
-        {200: Reply("About this service", schemas.Info)},
+        {200: Reply("About this service", Info)},
         STORE,
     ),
     ("get", "/v1/queue"): Operation(

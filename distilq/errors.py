@@ -45,12 +45,13 @@
         └── NotFinishedInTime        504
 
 Each class knows its problem type (RFC 9457), its title and its HTTP status; `problem()` is the
-object that goes over the wire, both as an HTTP error body and as a job's `error`.
+object that goes over the wire, both as an HTTP error body and as a job's `error`. What can go wrong
+on a client's side only is in `distilq/client/errors.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 PROBLEM_PREFIX = "urn:distilq:problem:"
 
@@ -61,10 +62,12 @@ class DistilqError(Exception):
     `detail` says what happened to whom, with the numbers; `members` are RFC 9457 extension members.
     """
 
-    code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "Something went wrong in the service"
-    status: ClassVar[int] = 500
-    retryable: ClassVar[bool] = False
+    code: str = "internal_error"
+    title: str = "Something went wrong in the service"
+    status: int = 500
+    retryable: bool = False
+    #: `X-Request-Id` of the answer that told of it; None where there was none.
+    request_id: str | None = None
 
     def __init__(self, detail: str = "", **members: Any) -> None:
         super().__init__(detail or self.title)
@@ -82,6 +85,22 @@ class DistilqError(Exception):
         if self.detail:
             body["detail"] = self.detail
         return body | self.members
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """One entry per bad field: `pointer`, `parameter` or `header`, and `code` and `detail`."""
+        found: list[dict[str, Any]] = self.members.get("errors") or []
+        return found
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds after which trying again makes sense, where they are known."""
+        return self.members.get("retry_after_s")
+
+    @property
+    def job_id(self) -> str | None:
+        """The job that this is about, where it is about one."""
+        return self.members.get("job_id")
 
 
 class RequestError(DistilqError):

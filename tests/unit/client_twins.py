@@ -15,12 +15,24 @@ from distilq.settings import Settings
 from distilq.testing import MemoryRing, MemoryStore
 
 Handler = Callable[[httpx.Request], httpx.Response]
+Fault = Callable[[httpx.Request, Handler], httpx.Response]
 
 
 def api(store: MemoryStore, ring: MemoryRing | None = None, **settings: Any) -> httpx.BaseTransport:
     """What sends requests to an API over `store`."""
     app = create_app(Settings(auth="on" if ring else "off", **settings), store, ring)
     return httpx.WSGITransport(app=app)
+
+
+def worked(store: MemoryStore, end: Callable[[MemoryStore, str], Any]) -> MemoryStore:
+    """The store; whoever waits for a job of it that is not final has it ended by `end`."""
+
+    def work(job_id: str) -> None:
+        if not store.get(job_id).status.final:
+            end(store, job_id)
+
+    store.on_wait = work
+    return store
 
 
 class Threaded(httpx.AsyncBaseTransport):
@@ -90,6 +102,7 @@ class Twins:
 
     def __init__(self, kind: str) -> None:
         self._loop = asyncio.new_event_loop() if kind == "async" else None
+        self.kind = kind
         self._made: list[Any] = []
 
     def client(self, transport: httpx.BaseTransport, **options: Any) -> Any:
@@ -107,3 +120,41 @@ class Twins:
         if self._loop is not None:
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
+
+
+class Faulty(httpx.BaseTransport):
+    """Sends requests on, but lets faults happen to the first of them; remembers them all."""
+
+    def __init__(self, transport: httpx.BaseTransport, *faults: Fault | None) -> None:
+        self._transport = transport
+        self._faults = list(faults)
+        self.requests: list[httpx.Request] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        fault = self._faults.pop(0) if self._faults else None
+        if fault is None:
+            return self._transport.handle_request(request)
+        return fault(request, self._transport.handle_request)
+
+    def paths(self) -> list[str]:
+        return [request.url.path for request in self.requests]
+
+
+def refused(request: httpx.Request, proceed: Handler) -> httpx.Response:
+    raise httpx.ConnectError("Connection refused", request=request)
+
+
+def lost(request: httpx.Request, proceed: Handler) -> httpx.Response:
+    """The service has done it, but its answer does not arrive."""
+    proceed(request)
+    raise httpx.ReadError("Connection reset by peer", request=request)
+
+
+def silent(request: httpx.Request, proceed: Handler) -> httpx.Response:
+    proceed(request)
+    raise httpx.ReadTimeout("timed out", request=request)
+
+
+def answers(status: int, **options: Any) -> Fault:
+    return lambda request, proceed: httpx.Response(status, request=request, **options)

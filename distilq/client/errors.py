@@ -10,6 +10,8 @@ DistilqError
 
 from __future__ import annotations
 
+from typing import Any
+
 from distilq.errors import DistilqError
 
 
@@ -17,6 +19,10 @@ class ClientError(DistilqError):
     """Base of what only the client knows of; `status` is 0."""
 
     code, title, status = "client_error", "The client failed", 0
+
+    def __init__(self, detail: str = "", **members: Any) -> None:
+        super().__init__(detail, **members)
+        self.args = (f"{self.title}: {detail}" if detail else self.title,)
 
 
 class ConnectionFailed(ClientError):

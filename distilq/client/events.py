@@ -78,6 +78,8 @@ class Parser:
         self._last_id = last_id
         self._rest = b""
         self._event, self._data = "", ""
+        #: Comments that have come: the service sends them where there is nothing else to send.
+        self.comments = 0
 
     def feed(self, piece: bytes) -> Iterator[Message]:
         *lines, self._rest = (self._rest + piece).split(b"\n")
@@ -88,7 +90,9 @@ class Parser:
     def _line(self, line: str) -> Message | None:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
-        if name == "event":
+        if line.startswith(":"):
+            self.comments += 1
+        elif name == "event":
             self._event = value
         elif name == "data":
             self._data += value
@@ -136,9 +140,10 @@ class Following:
                 piece: bytes = yield Read()
                 if not piece:
                     raise ConnectionFailed("the stream broke off")
-                if piece.startswith(b":"):  # there is nothing new, and so says the service
+                messages = list(self._parser.feed(piece))
+                if self._parser.comments:
                     self._backoff.reset()
-                return list(self._parser.feed(piece))
+                return messages
             except DistilqError as error:
                 self._parser = None
                 pause_s = self._backoff.after(error)

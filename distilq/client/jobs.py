@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
@@ -111,9 +111,9 @@ def poll(
 
     A server that is at its limit of waiting requests answers at once, and so does one that stops.
     """
-    asked_at = time.monotonic()
+    asked_at = monotonic()
     job = parsed(Job, (yield from ask(_preferring(request, wait_s), retries, deadline)))
-    if job.status.final or time.monotonic() - asked_at >= GRANTED_S:
+    if job.status.final or monotonic() - asked_at >= GRANTED_S:
         pauses.reset()
     else:
         yield Wait(min(pauses.pause_s(), deadline.left_s))

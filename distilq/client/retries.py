@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import dataclass, replace
+from time import monotonic
 
 from distilq.errors import DistilqError, IdempotencyInFlight, JobError
 
@@ -23,11 +23,11 @@ class Deadline:
     """A moment, so many seconds from now; never, without a number."""
 
     def __init__(self, timeout_s: float | None) -> None:
-        self._ends = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        self._ends = float("inf") if timeout_s is None else monotonic() + timeout_s
 
     @property
     def left_s(self) -> float:
-        return max(0.0, self._ends - time.monotonic())
+        return max(0.0, self._ends - monotonic())
 
 
 NEVER = Deadline(None)

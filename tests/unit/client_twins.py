@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
+import pytest
 
 from api.app import create_app
 from distilq.client import AsyncClient, Client
@@ -158,3 +160,16 @@ def silent(request: httpx.Request, proceed: Handler) -> httpx.Response:
 
 def answers(status: int, **options: Any) -> Fault:
     return lambda request, proceed: httpx.Response(status, request=request, **options)
+
+
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Clients do not pause; their clock goes on all the same. The seconds of every pause."""
+    made: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        made.append(seconds)
+
+    monkeypatch.setattr("distilq.client.sync_driver.sleep", made.append)
+    monkeypatch.setattr("distilq.client.async_driver.sleep", sleep)
+    monkeypatch.setattr("distilq.client.retries.monotonic", lambda: time.monotonic() + sum(made))
+    return made

@@ -34,6 +34,7 @@ from tests.unit.client_twins import (
     answers,
     api,
     lost,
+    no_pauses,
     refused,
     silent,
     worked,
@@ -56,15 +57,7 @@ def twins(request: pytest.FixtureRequest) -> Iterator[Twins]:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Nobody pauses; the seconds that they would have."""
-    made: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        made.append(seconds)
-
-    monkeypatch.setattr("distilq.client.sync_driver.sleep", made.append)
-    monkeypatch.setattr("distilq.client.async_driver.sleep", sleep)
-    return made
+    return no_pauses(monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from tests.unit.client_twins import (
     answers,
     api,
     lost,
+    no_pauses,
     refused,
     worked,
 )
@@ -43,15 +44,7 @@ def twins(request: pytest.FixtureRequest) -> Iterator[Twins]:
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Nobody pauses; the seconds that they would have."""
-    made: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        made.append(seconds)
-
-    monkeypatch.setattr("distilq.client.sync_driver.sleep", made.append)
-    monkeypatch.setattr("distilq.client.async_driver.sleep", sleep)
-    return made
+    return no_pauses(monkeypatch)
 
 
 def finish_all(store: MemoryStore, _: str) -> None:
@@ -161,7 +154,7 @@ def test_prompts_that_are_refused_do_not_spoil_the_others(twins: Twins, store: M
 
 
 def test_a_batch_that_is_too_large_is_sent_in_parts(twins: Twins, store: MemoryStore) -> None:
-    transport = api(worked(store, finish_all), max_batch_body_bytes=1_000)
+    transport = api(worked(store, finish_all), max_batch_body_bytes=1_024)
     client = twins.client(transport)
     prompts = ["x" * 150, "y" * 150, "z" * 2_000, "w" * 150] * 4
     outcomes = list(client.map(prompts, return_errors=True))

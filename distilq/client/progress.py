@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeAlias
 
+from rich import progress as rich
+from rich.console import Console
+
 #: Gives, while it is shown, what moves it on by one.
 Bar: TypeAlias = AbstractContextManager[Callable[[], None]]
 
@@ -23,9 +26,6 @@ def _nothing() -> None:
 
 @contextmanager
 def _shown(total: int | None) -> Iterator[Callable[[], None]]:
-    from rich import progress as rich  # it takes as long to import as all the rest of the client
-    from rich.console import Console
-
     columns = (
         rich.TextColumn("{task.completed}" if total is None else "{task.completed}/{task.total}"),
         rich.BarColumn(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import sleep
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ class AsyncDriver:
         finally:
             await self._close()
 
-    async def items(self) -> AsyncIterator[Any]:
+    async def items(self) -> AsyncGenerator[Any, None]:
         """What the flow tells."""
         try:
             while isinstance(told := await self._proceed(partial(self._flow.send, None)), Tell):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -124,7 +124,7 @@ class AsyncClient:
         timeout_s: float | None = None,
         result_ttl_s: int | None = None,
         **parameters: Unpack[Generation],
-    ) -> AsyncIterator[Mapped]:
+    ) -> AsyncGenerator[Mapped, None]:
         """The outcome of each of any number of prompts, in their order or, without, as they end."""
         check_in_flight(in_flight)
 
@@ -140,7 +140,7 @@ class AsyncClient:
         """The handle of a job that was submitted before; asks the service nothing."""
         return AsyncJobHandle(self, job_id)
 
-    def jobs(self, status: JobStatus | str | None = None) -> AsyncIterator[Job]:
+    def jobs(self, status: JobStatus | str | None = None) -> AsyncGenerator[Job, None]:
         """All jobs, or those with a status, the newest first; fetched as far as they are read."""
         wanted = None if status is None else JobStatus(status)
         return AsyncDriver(self._http, many.jobs(wanted, self._retries)).items()
@@ -193,7 +193,7 @@ class AsyncJobHandle:
         flow = jobs.result(self.id, timeout, self._retries, cancel_on_timeout=cancel_on_timeout)
         return await self._client._run(flow)
 
-    def stream(self) -> AsyncIterator[Event]:
+    def stream(self) -> AsyncGenerator[Event, None]:
         """What happens to it, as it happens, from its first token on; the last is a DoneEvent."""
         flow = Following(self.id, self._retries).events()
         return AsyncDriver(self._client._http, flow).items()

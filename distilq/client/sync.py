@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -159,7 +159,7 @@ class Client:
         timeout_s: float | None = None,
         result_ttl_s: int | None = None,
         **parameters: Unpack[Generation],
-    ) -> Iterator[Mapped]:
+    ) -> Generator[Mapped, None, None]:
         """The outcome of each of any number of prompts, in their order or, without, as they end.
 
         `prompts` is read as far as needed: at most `in_flight` of them are taken and not given
@@ -185,7 +185,7 @@ class Client:
         """The handle of a job that was submitted before; asks the service nothing."""
         return JobHandle(self, job_id)
 
-    def jobs(self, status: JobStatus | str | None = None) -> Iterator[Job]:
+    def jobs(self, status: JobStatus | str | None = None) -> Generator[Job, None, None]:
         """All jobs, or those with a status, the newest first; fetched as far as they are read.
 
         Raises:
@@ -249,7 +249,7 @@ class JobHandle:
         flow = jobs.result(self.id, timeout, self._retries, cancel_on_timeout=cancel_on_timeout)
         return self._client._run(flow)
 
-    def stream(self) -> Iterator[Event]:
+    def stream(self) -> Generator[Event, None, None]:
         """What happens to it, as it happens, from its first token on; the last is a DoneEvent.
 
         It goes on where it was when a connection is lost. A StatusEvent with `restarted` says that

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -32,7 +32,7 @@ class Driver:
         finally:
             self._close()
 
-    def items(self) -> Iterator[Any]:
+    def items(self) -> Generator[Any, None, None]:
         """What the flow tells."""
         try:
             while isinstance(told := self._proceed(partial(self._flow.send, None)), Tell):

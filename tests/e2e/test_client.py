@@ -146,7 +146,7 @@ def test_a_running_job_is_canceled(client: Client) -> None:
 def test_a_map_that_is_left_leaves_nothing_behind(client: Client) -> None:
     outcomes = client.map([PROMPT] * 200, in_flight=100, max_new_tokens=100)
     next(outcomes)
-    outcomes.close()  # type: ignore[attr-defined]
+    outcomes.close()
     until(lambda: client.queue().queued == client.queue().running == 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from datetime import datetime, timezone
 from io import BytesIO
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from api.batches import results, work
+from api.batches import work
 from api.batches.runner import Runner
 from distilq.access import ApiKey, Limits
 from distilq.batches import BatchStatus
@@ -58,7 +59,7 @@ class World:
         form = {"purpose": "batch", "file": (BytesIO(text.encode()), "in.jsonl")}
         answer = self.client.post("/v1/files", data=form, headers=self.sent)
         assert answer.status_code == 200, answer.text
-        return str(answer.json["id"])
+        return str(answer.get_json()["id"])
 
     def create(self, lines: list[Any], window: str = "24h", **fields: Any) -> str:
         text = "".join(
@@ -72,11 +73,11 @@ class World:
         }
         answer = self.client.post("/v1/batches", json=asked, headers=self.sent)
         assert answer.status_code == 200, answer.text
-        return str(answer.json["id"])
+        return str(answer.get_json()["id"])
 
     def shown(self, batch_id: str) -> dict[str, Any]:
-        answer: dict[str, Any] = self.client.get(f"/v1/batches/{batch_id}", headers=self.sent).json
-        return answer
+        answer = self.client.get(f"/v1/batches/{batch_id}", headers=self.sent)
+        return dict(answer.get_json())
 
     def live(self, status: JobStatus = JobStatus.QUEUED) -> list[str]:
         return [job.id for job in self.store.page(status, 1000, None).jobs]
@@ -243,7 +244,7 @@ def test_who_follows_gets_every_row_once_as_it_comes(
         world.finish(world.live()[::-2])
         world.runner.tick()
 
-    monkeypatch.setattr(results.time, "sleep", between)
+    monkeypatch.setattr(time, "sleep", between)
     rows = world.results(batch_id, f"?follow=true&order={order}")
     assert looks
     found = ids(rows)
@@ -260,7 +261,7 @@ def test_what_is_answered_stays_when_it_is_canceled(world: World) -> None:
     running = queued[2]
     world.store.start(running)
     answer = world.client.post(f"/v1/batches/{batch_id}/cancel")
-    assert answer.json["status"] == "cancelling"
+    assert answer.get_json()["status"] == "cancelling"
     world.runner.tick()
     assert world.live() == []
     assert world.live(JobStatus.CANCELING) == [running]
@@ -274,7 +275,7 @@ def test_what_is_answered_stays_when_it_is_canceled(world: World) -> None:
     errors = world.rows(done["error_file_id"])
     assert ids(errors) == [f"c{i}" for i in range(2, 10)]
     assert {row["error"]["code"] for row in errors} == {"batch_cancelled"}
-    assert world.client.post(f"/v1/batches/{batch_id}/cancel").json["status"] == "cancelled"
+    assert world.client.post(f"/v1/batches/{batch_id}/cancel").get_json()["status"] == "cancelled"
 
 
 def test_what_is_answered_stays_when_its_time_is_over(
@@ -283,8 +284,8 @@ def test_what_is_answered_stays_when_its_time_is_over(
     batch_id = world.create([line(i) for i in range(5)], window="60s")
     world.runner.tick()
     world.finish(world.live()[-1:])
-    now = work.time.time()
-    monkeypatch.setattr(work.time, "time", lambda: now + 61)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 61)
     world.runner.tick()
     done = world.shown(batch_id)
     assert done["status"] == "expired"
@@ -305,7 +306,7 @@ def test_one_that_is_over_can_not_be_canceled(world: World) -> None:
     world.run(batch_id)
     answer = world.client.post(f"/v1/batches/{batch_id}/cancel")
     assert answer.status_code == 409
-    assert answer.json["error"]["code"] == "batch_already_finished"
+    assert answer.get_json()["error"]["code"] == "batch_already_finished"
 
 
 def test_a_file_that_nothing_can_be_run_of_fails_the_batch(world: World) -> None:
@@ -339,8 +340,8 @@ def test_a_full_queue_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatc
     world.runner.tick()
     assert world.live() == []
     world.store.max_queued_jobs = 100
-    moment = work.time.monotonic()
-    monkeypatch.setattr(work.time, "monotonic", lambda: moment + 20)
+    moment = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: moment + 20)
     assert world.run(batch_id)["request_counts"]["completed"] == 4
 
 

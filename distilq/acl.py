@@ -23,7 +23,10 @@ COMMON_COMMANDS = (
     *("lpush", "rpush", "llen", "rpop", "lrange", "lrem"),
     *("zadd", "zrem", "zscore", "zrange", "zrangebyscore", "smembers", "xadd"),
 )
-API_COMMANDS = ("persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe", "xread")
+API_COMMANDS = (
+    *("persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe", "xread"),
+    *("zrevrank", "zrevrange", "expireat"),
+)
 WORKER_COMMANDS = ("script|exists", "brpop", "blpop", "incrby", "sismember", "zremrangebyscore")
 #: Celery's events and remote control.
 CELERY_COMMANDS = ("sadd", "srem", "psubscribe", "punsubscribe")
@@ -32,7 +35,11 @@ COMMON_KEYS = (
     *(keys.job("*"), f"{keys.INDEX_PREFIX}*", keys.EXPIRY, keys.OWNERS, keys.FLIGHT, keys.TOTALS),
     *(keys.events("*"), keys.WORKERS, keys.worker("*"), keys.cancels("*")),
 )
-API_KEYS = (keys.API_KEYS, keys.rate("*"), keys.staging("*"), keys.readers("*"))
+API_KEYS = (
+    *(keys.API_KEYS, keys.rate("*"), keys.staging("*"), keys.readers("*")),
+    *(keys.file("*"), keys.FILES, f"{keys.FILES}@*", keys.FILE_EXPIRY),
+    *(keys.batch("*"), keys.BATCHES, f"{keys.BATCHES}@*"),
+)
 WORKER_KEYS = (keys.claimed("*"), keys.nudge("*"))
 #: The bindings of its exchanges, its mailboxes, one list per priority of kombu's, and its events.
 CELERY_KEYS = ("_kombu.binding*", "*.celery.pidbox", "*.celery.pidbox??[369]", "celeryev.*")

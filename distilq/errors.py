@@ -11,6 +11,8 @@
     │   ├── JobNotFound              404
     │   ├── NotOnDeadList            404
     │   ├── ModelNotFound            404
+    │   ├── StoredFileNotFound       404
+    │   ├── BatchNotFound            404
     │   ├── MethodNotAllowed         405
     │   ├── BodyTooSlow              408
     │   ├── JobNotFinished           409
@@ -18,6 +20,7 @@
     │   ├── JobNotSucceeded          409
     │   ├── NotRequeueable           409
     │   ├── IdempotencyInFlight      409
+    │   ├── BatchAlreadyFinished     409
     │   ├── JobGone                  410
     │   ├── PayloadTooLarge          413
     │   ├── UnsupportedMediaType     415
@@ -41,6 +44,7 @@
         ├── StoreUnavailable         503
         ├── StoreFull                503
         ├── VolatileStore            503
+        ├── StorageUnavailable       503
         ├── TooManyWaiting           503
         └── NotFinishedInTime        504
 
@@ -148,6 +152,14 @@ class ModelNotFound(RequestError):
     code, title, status = "model_not_found", "This model is not served", 404
 
 
+class StoredFileNotFound(RequestError):
+    code, title, status = "file_not_found", "No file has this id", 404
+
+
+class BatchNotFound(RequestError):
+    code, title, status = "batch_not_found", "No batch has this id", 404
+
+
 class MethodNotAllowed(RequestError):
     code, title, status = "method_not_allowed", "This address does not take this method", 405
 
@@ -176,6 +188,10 @@ class IdempotencyInFlight(RequestError):
         409,
     )
     retryable = True
+
+
+class BatchAlreadyFinished(RequestError):
+    code, title, status = "batch_already_finished", "The batch has already ended", 409
 
 
 class JobGone(RequestError):
@@ -287,6 +303,10 @@ class StoreFull(Unavailable):
 
 class VolatileStore(Unavailable):
     code, title = "volatile_store", "Redis may lose jobs"
+
+
+class StorageUnavailable(Unavailable):
+    code, title = "storage_unavailable", "The storage of files cannot be reached, or is full"
 
 
 class TooManyWaiting(Unavailable):

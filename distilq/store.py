@@ -31,7 +31,7 @@ from distilq.jobs import Job, JobRequest, JobStatus, Priority, QueuePlace, new_i
 from distilq.once import IN_FLIGHT, Once, batch_ids
 from distilq.owner import EVERYBODY, Owner
 from distilq.readers import Readers
-from distilq.scripts import Scripts
+from distilq.scripts import Scripts, call_many
 from distilq.settings import Settings
 from distilq.together import Together
 from distilq.waiting import Waiters
@@ -93,6 +93,12 @@ class Jobs(Protocol):
 
     def get_many(self, job_ids: Sequence[str]) -> list[Job | str]:
         """In the order of the ids: the job, or the string "unknown" or "gone"."""
+
+    def statuses(self, job_ids: Sequence[str]) -> list[JobStatus | None]:
+        """In the order of the ids; None where `get_many` has a word. Costs less than that."""
+
+    def forget(self, job_ids: Sequence[str]) -> None:
+        """Forget the texts of those that are final; what `delete` raises is no error here."""
 
     def wait(self, job_id: str, timeout_s: float, give_up: Callable[[], bool] = never) -> Job:
         """The job once it is final, or as it stands after `timeout_s` or once `give_up()` is true.
@@ -349,6 +355,29 @@ class JobStore:
 
     def _sees(self, owner: bytes) -> bool:
         return self.owner.sees_all or owner.decode() == self.owner.id
+
+    @reaches_redis
+    def statuses(self, job_ids: Sequence[str]) -> list[JobStatus | None]:
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hmget(keys.job(job_id), "status", "owner")
+        found = pipe.execute()
+        there = [
+            status not in (None, b"staged") and self._sees(owner or b"") for status, owner in found
+        ]
+        return [
+            JobStatus(status.decode()) if is_ else None
+            for (status, _), is_ in zip(found, there, strict=True)
+        ]
+
+    @reaches_redis
+    def forget(self, job_ids: Sequence[str]) -> None:
+        seen = [
+            job_id
+            for job_id, status in zip(job_ids, self.statuses(job_ids), strict=True)
+            if status is not None
+        ]
+        call_many(self.redis, self._scripts.delete, [[job_id] for job_id in seen])
 
     @reaches_redis
     def wait(self, job_id: str, timeout_s: float, give_up: Callable[[], bool] = never) -> Job:

@@ -81,7 +81,7 @@ def test_a_batch_gives_what_each_request_alone_would(client: OpenAI) -> None:
 
 def test_results_come_while_it_runs(client: OpenAI, http: httpx.Client) -> None:
     batch = begin(client, [line(n, max_tokens=64) for n in range(600)])
-    found = []
+    found: list[str] = []
     with http.stream("GET", f"/v1/batches/{batch.id}/results?follow=true") as response:
         for row in response.iter_lines():
             if not found:

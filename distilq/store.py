@@ -25,7 +25,7 @@ from distilq.errors import (
     QueueFull,
     StoreUnavailable,
 )
-from distilq.events import Event, Place
+from distilq.events import AtOnce, Event, Place
 from distilq.following import Following, follow_end
 from distilq.jobs import Job, JobRequest, JobStatus, Priority, QueuePlace, new_id
 from distilq.once import IN_FLIGHT, Once, batch_ids
@@ -107,12 +107,18 @@ class Jobs(Protocol):
         """
 
     def follow(
-        self, job_id: str, after: Place | None = None, give_up: Callable[[], bool] = never
+        self,
+        job_id: str,
+        after: Place | None = None,
+        give_up: Callable[[], bool] = never,
+        at_once: AtOnce | None = None,
     ) -> Iterator[list[Event]]:
         """The job from where it stands to its end, as it happens; tokens only if it streams.
 
         Tokens come from the first on, or from behind the one at `after`. Every list is what has
         come since the one before; it is empty after TICK_S without news, when `give_up` is asked.
+        While somebody waits for the next list, tokens may be offered to `at_once` instead, by
+        another thread; it must not wait for anything, and what it takes is in no list.
         Raises what `get` does, at once; later, when the job is forgotten meanwhile, as it goes.
         """
 
@@ -397,13 +403,17 @@ class JobStore:
 
     @reaches_redis
     def follow(
-        self, job_id: str, after: Place | None = None, give_up: Callable[[], bool] = never
+        self,
+        job_id: str,
+        after: Place | None = None,
+        give_up: Callable[[], bool] = never,
+        at_once: AtOnce | None = None,
     ) -> Iterator[list[Event]]:
         job = self.get(job_id)
         if not job.stream:
             return follow_end(job, lambda for_s: self.wait(job_id, for_s, give_up), give_up)
         following = Following(self.redis, self._readers, job, after, lambda: self.get(job_id))
-        return following.events(give_up)
+        return following.events(give_up, at_once)
 
     @reaches_redis
     def cancel(self, job_id: str) -> Job:

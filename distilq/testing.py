@@ -32,7 +32,7 @@ from distilq.errors import (
     StartedTooLate,
     StoreUnavailable,
 )
-from distilq.events import Came, Ended, Event, Place, Stands, Token
+from distilq.events import AtOnce, Came, Ended, Event, Place, Stands, Token
 from distilq.jobs import (
     Job,
     JobRequest,
@@ -207,7 +207,11 @@ class MemoryStore:
         return self.get(job_id)
 
     def follow(
-        self, job_id: str, after: Place | None = None, give_up: Callable[[], bool] = never
+        self,
+        job_id: str,
+        after: Place | None = None,
+        give_up: Callable[[], bool] = never,
+        at_once: AtOnce | None = None,
     ) -> Iterator[list[Event]]:
         return self._follow(self.get(job_id), after, give_up)
 

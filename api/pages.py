@@ -27,7 +27,8 @@ VERSION = hashlib.sha256(repr(sorted(FILES.items())).encode()).hexdigest()[:16]
 #: What a page loads is its own; what it sends goes to this service. No code or style is inline.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'"
 )
 
 

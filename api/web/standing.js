@@ -6,12 +6,11 @@ export async function standing({ status, position, eta_s: eta, restarted }) {
   if (restarted) return "A worker died: from the beginning …";
   if (status !== "queued") return "Writing …";
   const place = position ? `, number ${position}` : "";
-  const wait = eta === null || eta === undefined ? await reason() : `, about ${seconds(eta)}`;
-  return `Queued${place}${wait}`;
+  return `Queued${place}${(await hindrance()) || (eta ? `, about ${time(eta)}` : "")}`;
 }
 
-/** Why nobody knows how long it takes. */
-async function reason() {
+/** Why it will take longer than anybody knows; "" if it will not. */
+async function hindrance() {
   try {
     const queue = await get("v1/queue");
     if (queue.workers === 0) return ": no worker is running";
@@ -21,4 +20,4 @@ async function reason() {
   }
 }
 
-const seconds = (s) => (s < 90 ? `${Math.max(1, Math.ceil(s))} s` : `${Math.ceil(s / 60)} min`);
+const time = (s) => (s < 90 ? `${Math.max(1, Math.ceil(s))} s` : `${Math.ceil(s / 60)} min`);

@@ -37,6 +37,7 @@ export class Writing {
     this.#asking = asking;
     this.#begin();
     this.tell.state("Asking …");
+    this.tell.changed();
     try {
       await asking.run();
       if (this.#asking === asking && this.#pieces.every((each) => each.end)) this.#done();

@@ -10,11 +10,30 @@ export class Problem extends Error {
   }
 }
 
+/** Kept until the tab is closed; where the browser keeps nothing, until the page is. */
 export const key = {
-  get: () => sessionStorage.getItem(KEY),
-  set: (value) => sessionStorage.setItem(KEY, value),
-  forget: () => sessionStorage.removeItem(KEY),
+  get: () => held,
+  set: (value) => {
+    held = value;
+    try {
+      if (value) sessionStorage.setItem(KEY, value);
+      else sessionStorage.removeItem(KEY);
+    } catch {
+      // only not kept
+    }
+  },
+  forget: () => key.set(null),
 };
+
+let held = stored();
+
+function stored() {
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+}
 
 /** Raises Problem, and what fetch raises: TypeError without a connection, AbortError. */
 export async function call(path, { body, headers = {}, ...options } = {}) {

@@ -35,6 +35,7 @@ const cards = new Cards($("cards"), $("card"), {
   },
   take: (index) => writing.take(index),
 });
+let told = 0; // of the statuses, which may take different times to put into words
 const tell = {
   state: (words) => {
     $("chip").textContent = words;
@@ -42,8 +43,10 @@ const tell = {
   },
   said: (words) => ($("said").textContent = words),
   status: async (status) => {
+    told += 1;
+    const turn = told;
     const words = await standing(status);
-    if (writing.running) tell.state(words);
+    if (turn === told && writing.running) tell.state(words);
   },
   failed,
   changed,
@@ -51,7 +54,7 @@ const tell = {
 const writing = new Writing({ editor, cards, settings, tree, tell });
 const serving = new Serving(
   { title: $("with"), button: $("serving"), loud: $("loud"), list: $("serving-list") },
-  (error) => error.status === 401 && failed(error, () => serving.look()),
+  (error) => failed(error, () => serving.look()),
 );
 
 function failed(error, again = () => writing.ask()) {
@@ -103,7 +106,7 @@ $("cards").addEventListener("keydown", (event) => {
 });
 addEventListener("pagehide", () => {
   save();
-  writing.leave();
+  writing.stop({ keepalive: true }); // what runs for a page that is gone need not
 });
 
 const clicks = {

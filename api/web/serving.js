@@ -4,22 +4,27 @@ import { get } from "./api.js";
 
 const LOOK_S = 20;
 const LOUD = {
+  away: "The service cannot be reached. Your text is safe here.",
   none: "No worker is running. What you ask for waits until one starts.",
   bundled: "This is not DistilGPT2 but the far smaller model that comes with distilq. "
     + "Its English is simple, and makes less sense.",
   random: "These are random weights, for measuring speed: the texts are noise.",
 };
 
-const WITH = { bundled: "the bundled model", random: "random weights" };
+const NAMES = {
+  away: "no connection", none: "no worker", bundled: "bundled model", random: "random weights",
+};
+const WITH = { away: "", none: "", bundled: "with the bundled model", random: "with random weights" };
 
 export class Serving {
   served = [];
 
-  /** `failed` is told of errors. */
-  constructor(shown, failed) {
-    Object.assign(this, { shown, failed });
-    setInterval(() => document.hidden || this.look(), LOOK_S * 1000);
-    document.addEventListener("visibilitychange", () => document.hidden || this.look());
+  /** `refused` is told that a key is needed; then nobody looks again until one is there. */
+  constructor(shown, refused) {
+    Object.assign(this, { shown, refused, locked: false });
+    const look = () => document.hidden || this.locked || this.look();
+    setInterval(look, LOOK_S * 1000);
+    document.addEventListener("visibilitychange", look);
   }
 
   /** The name that OpenAI's routes know; whatever the service was set up for, while none serves. */
@@ -32,19 +37,20 @@ export class Serving {
       const info = await get("v1/info");
       this.served = info.serving;
       this.configured = info.model;
+      this.locked = false;
     } catch (error) {
-      return this.failed(error);
+      this.locked = error.status === 401;
+      return this.locked ? this.refused(error) : this.#show("away");
     }
-    return this.#show();
+    return this.#show(kindOf(this.served[0]));
   }
 
-  #show() {
-    const kind = kindOf(this.served[0]);
+  #show(kind) {
     const { title, button, loud, list } = this.shown;
-    button.textContent = kind === "none" ? "no worker" : nameOf(this.served[0], kind);
+    button.textContent = NAMES[kind] ?? nameOf(this.served[0]);
     button.dataset.kind = kind;
     button.hidden = false;
-    title.textContent = kind === "none" ? "" : `with ${WITH[kind] ?? button.textContent}`;
+    title.textContent = kind in NAMES ? WITH[kind] : `with ${button.textContent}`;
     loud.hidden = !(kind in LOUD);
     loud.textContent = LOUD[kind] ?? "";
     list.replaceChildren(...this.#lines(kind));
@@ -70,5 +76,4 @@ function kindOf(served) {
   return served.model.startsWith("random") ? "random" : "model";
 }
 
-const nameOf = (served, kind) =>
-  kind === "bundled" ? "bundled model" : served.model.split("/").filter(Boolean).at(-1);
+const nameOf = ({ model }) => model.split("/").filter(Boolean).at(-1);

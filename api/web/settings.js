@@ -63,7 +63,7 @@ export class Settings {
 
   /** Open it, at the field that is wrong. */
   complain() {
-    this.form.showPopover();
+    if (!this.form.matches(":popover-open")) this.form.showPopover();
     this.form.reportValidity();
   }
 

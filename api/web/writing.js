@@ -77,9 +77,9 @@ export class Writing {
     return true;
   }
 
-  stop() {
+  stop(options) {
     if (this.running) {
-      this.#asking.cancel().catch((error) => this.tell.failed(error));
+      this.#asking.cancel(options).catch((error) => this.tell.failed(error));
       this.tell.said("Stopped.");
     }
     this.#asking = null;
@@ -103,11 +103,6 @@ export class Writing {
     this.cards.show(node.pieces);
     this.chooseAt(index);
     this.tell.changed();
-  }
-
-  /** The page goes away: what runs for it need not. */
-  leave() {
-    this.#asking?.cancel({ keepalive: true }).catch(() => {});
   }
 
   #pieces = [];

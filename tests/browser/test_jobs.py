@@ -242,6 +242,7 @@ def test_a_full_queue_is_waited_for_as_long_as_it_asks(open_page: Callable[..., 
     notice = writer.page.get_by_role("alert")
     expect(notice).to_contain_text("The queue is full: 200000 jobs wait.")
     expect(notice.get_by_role("button", name="Try again in")).to_be_disabled()
+    writer.is_accessible()
     writer.page.unroute("**/v1/jobs")
     notice.get_by_role("button", name="Try again", exact=True).click()
     writer.finish()
@@ -261,6 +262,24 @@ def test_a_job_that_fails_says_why(open_page: Callable[..., Writer]) -> None:
     expect(notice).to_contain_text("The job's workers died too often.")
     notice.get_by_role("button", name="Close").click()
     expect(notice).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("answer", "name", "words"),
+    [
+        ({"json": {"serving": [], "model": "distilgpt2"}}, "no worker", "No worker is running."),
+        ({"status": 503}, "no connection", "The service cannot be reached."),
+    ],
+)
+def test_what_keeps_it_from_answering_is_said_before_anybody_asks(
+    open_page: Callable[..., Writer], answer: dict[str, Any], name: str, words: str
+) -> None:
+    writer = open_page(allowed=REFUSED)
+    expect(writer.page.locator("#serving")).to_have_text("bundled model")
+    writer.page.route("**/v1/info", lambda route: route.fulfill(**answer))
+    writer.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(writer.page.locator("#serving")).to_have_text(name)
+    expect(writer.page.locator("#loud")).to_contain_text(words)
 
 
 def test_a_text_longer_than_the_model_reads_is_continued(

@@ -66,6 +66,7 @@ def test_a_key_is_asked_for_kept_in_the_tab_alone_and_forgotten(
     dialog.get_by_label("Key").fill("dq_wrong")
     dialog.get_by_role("button", name="Use it").click()
     expect(dialog.get_by_role("alert")).to_contain_text("unknown, or has been revoked")
+    writer.is_accessible()
     dialog.get_by_label("Key").fill(token)
     dialog.get_by_role("button", name="Use it").click()
     expect(dialog).to_be_hidden()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response, expect
 
 
@@ -78,6 +79,11 @@ class Writer:
 
     def texts(self) -> list[str]:
         return [words.strip() for words in self.cards.locator(".words").all_inner_texts()]
+
+    def is_accessible(self) -> None:
+        """To axe-core, as it stands."""
+        found = Axe().run(self.page)
+        assert found.violations_count == 0, found.generate_report()
 
     def chosen(self) -> Locator:
         return self.page.locator(".card[aria-current]")

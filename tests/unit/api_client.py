@@ -72,5 +72,8 @@ def _operation(response: TestResponse) -> dict[str, Any] | None:
 def _check_body(response: TestResponse, content: dict[str, Any]) -> None:
     assert any(fnmatch(str(response.mimetype), described) for described in content)
     if response.is_json:
-        schema = {"components": document()["components"], **content[response.mimetype]["schema"]}
+        schema = {
+            "components": document()["components"],
+            **content[str(response.mimetype)]["schema"],
+        }
         Draft202012Validator(schema).validate(response.get_json())

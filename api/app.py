@@ -8,7 +8,20 @@ from distilq.access import Ring
 from distilq.settings import Settings
 from distilq.store import Jobs
 
-from . import admin, auth, context, events, job, jobs, once, pages, problems, score, status
+from . import (
+    admin,
+    auth,
+    context,
+    deliveries,
+    events,
+    job,
+    jobs,
+    once,
+    pages,
+    problems,
+    score,
+    status,
+)
 from .openai import completions, models
 from .openai import errors as openai_errors
 from .tgi import errors as tgi_errors
@@ -43,7 +56,8 @@ def create_app(settings: Settings, store: Jobs, ring: Ring | None = None) -> Fla
     auth.install(app, settings.auth, ring)
     openai_errors.install(app)
     tgi_errors.install(app)
-    for part in (jobs, job, events, score, status, admin, pages, completions, models, tgi):
+    own = (jobs, job, events, deliveries, score, status, admin, pages)
+    for part in (*own, completions, models, tgi):
         app.register_blueprint(part.blueprint)
     app.after_request(_add_headers)
     return app

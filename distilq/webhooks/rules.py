@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from urllib.parse import SplitResult, urlsplit
 
 from distilq.settings import Settings
 from distilq.webhooks.addresses import is_public
 
-#: What an address may be made of (RFC 3986); a backslash or a space means different things to
-#: different readers.
-CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+#: What an address may be made of (RFC 3986): a backslash or a space means different things to
+#: different readers. Without brackets, so that IPv6 addresses have to be given by name.
+CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%-]+")
 
 LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 NAME = re.compile(rf"(?=.{{1,253}}$){LABEL}(?:\.{LABEL})*")
@@ -22,7 +22,7 @@ NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
 def host_of(url: str) -> str:
     """The host of an address, in small letters; `-` where no rules allow it."""
-    return (CHARACTERS.fullmatch(url) and _split(url).hostname) or "-"
+    return (CHARACTERS.fullmatch(url) and urlsplit(url).hostname) or "-"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Rules:
         """What is wrong with the address, in words that follow its name; empty if nothing is."""
         if not CHARACTERS.fullmatch(url):
             return "must be made of the characters of a URI, others as %XX"
-        parts = _split(url)
+        parts = urlsplit(url)
         schemes = ("https", "http") if self.allow_private else ("https",)
         if parts.scheme not in schemes:
             return f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}"
@@ -59,10 +59,10 @@ class Rules:
         return self._host_refusal(parts.hostname or "")
 
     def _host_refusal(self, host: str) -> str:
-        literal = _literal(host)
-        if literal is None and (NUMERIC.fullmatch(host) or not NAME.fullmatch(host)):
+        number = _is_ipv4(host)
+        if not number and (NUMERIC.fullmatch(host) or not NAME.fullmatch(host)):
             return "must have a host name, in ASCII"
-        if literal is not None and not self.allow_private and not is_public(host):
+        if number and not self.allow_private and not is_public(host):
             return "must not name a private address"
         if not any(_matches(host, allowed) for allowed in self.hosts):
             return "must name one of the hosts that this service tells"
@@ -73,13 +73,6 @@ def _matches(host: str, allowed: str) -> bool:
     return host.endswith(allowed[1:]) if allowed.startswith("*.") else host == allowed
 
 
-def _split(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError:  # brackets that hold no address
-        return SplitResult("", "", "", "", "")
-
-
 def _has_port(parts: SplitResult) -> bool:
     try:
         return parts.port != 0 and not parts.netloc.endswith(":")
@@ -87,8 +80,9 @@ def _has_port(parts: SplitResult) -> bool:
         return False
 
 
-def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _is_ipv4(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host)
+        IPv4Address(host)
     except ValueError:
-        return None
+        return False
+    return True

@@ -109,7 +109,11 @@ def as_webhooks(port: int) -> Iterator[Any]:
 
 @pytest.fixture
 def settings(port: int) -> Settings:
-    chosen = {"redis_url": url(acl.API, port), "model": MODEL, "webhook_hosts": "hooks.example.com"}
+    chosen: dict[str, Any] = {
+        "redis_url": url(acl.API, port),
+        "model": MODEL,
+        "webhook_hosts": "hooks.example.com",
+    }
     return Settings(**chosen, auth="on", max_wait_s=30)
 
 

@@ -90,7 +90,7 @@ def test_what_is_no_webhook_is_said_at_its_place(
 def test_deliveries_are_told_from_the_jobs_end_on(client: FlaskClient, store: MemoryStore) -> None:
     job_id = submitted(client, job())
     path = f"/v1/jobs/{job_id}"
-    nothing = {"state": None, "next_try_at": None, "attempts": []}
+    nothing: dict[str, Any] = {"state": None, "next_try_at": None, "attempts": []}
     assert client.get(f"{path}/deliveries").get_json() == nothing
     assert client.post(f"{path}/redeliver").status_code == 409
     store.finish(job_id)

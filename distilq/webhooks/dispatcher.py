@@ -22,7 +22,7 @@ from distilq.webhooks.signing import signed_headers
 log = logging.getLogger("distilq.webhooks")
 
 #: Webhooks under way at once: in all, and to one host.
-AT_ONCE, PER_HOST = 64, 4
+AT_ONCE, PER_HOST = 64, 16
 
 #: Hosts remembered as silent; of more, any is forgotten.
 MOST_SILENT = 1_000

@@ -25,7 +25,7 @@ from distilq.errors import GenerationFailed, JobGone, NoWebhook
 from distilq.jobs import JobRequest, Outcome, Priority, Sequence
 from distilq.store import JobStore
 from distilq.sweeper import MAX_DEATHS, Sweeper
-from distilq.webhooks import schedule, sending
+from distilq.webhooks import dispatcher, schedule, sending
 from distilq.webhooks.dispatcher import AT_ONCE, PER_HOST, Dispatcher
 from distilq.webhooks.outbox import Entry, Outbox
 from distilq.webhooks.rules import Rules
@@ -67,9 +67,9 @@ def dispatching(outbox: Outbox) -> Dispatching:
 
         async def serve() -> None:
             stop = anyio.Event()
-            dispatcher = Dispatcher(outbox, Sender(RULES), read_secrets(SECRET))
+            one = Dispatcher(outbox, Sender(RULES), read_secrets(SECRET))
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(dispatcher.run, stop)
+                tasks.start_soon(one.run, stop)
                 while not over.is_set():
                     await anyio.sleep(0.02)
                 stop.set()
@@ -367,12 +367,14 @@ def test_a_receiver_that_never_answers_holds_up_nobody_but_itself(
     receiver: Receiver,
     deaf: socket.socket,
     dispatching: Dispatching,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By then it has been sent to as often as it can be at once."""
+    monkeypatch.setattr(sending, "ATTEMPT_S", 600.0)  # so that none is over meanwhile
+    monkeypatch.setattr(dispatcher, "STOP_S", 0.0)
     silent = [ended(store, claims, f"http://localhost:{deaf.getsockname()[1]}/") for _ in range(30)]
     with dispatching():
-        under_way = Entry(silent[0], 0, 0, "localhost")
-        until(lambda: store.redis.hget(keys.delivery(under_way.id), "tries"))
+        until(lambda: any(store.redis.hget(keys.delivery(i), "tries") for i in silent))
         told = [ended(store, claims, receiver.url()) for _ in range(20)]
         for job_id in told:
             assert settled(store, job_id).state == "delivered"
@@ -568,3 +570,16 @@ def test_a_receiver_that_trickles_is_given_no_more_time_than_others(
     over.set()
     thread.join()
     assert store.deliveries(job_id).attempts[0].error == "timed_out"
+
+
+def test_a_host_that_did_not_answer_is_sent_one_at_a_time_until_it_does(
+    store: JobStore, claims: Claims, receiver: Receiver, outbox: Outbox
+) -> None:
+    """Of many that are due at once, so that its backlog holds no place of others."""
+    one = Dispatcher(outbox, Sender(RULES), read_secrets(SECRET))
+    for _ in range(PER_HOST + 5):
+        ended(store, claims, receiver.url())
+    one._remember("127.0.0.1", silent=True)
+    assert len(anyio.run(one._take)) == 1
+    one._remember("127.0.0.1", silent=False)
+    assert len(anyio.run(one._take)) == PER_HOST

@@ -11,12 +11,12 @@ PYTEST := $(BIN)/pytest
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run redis test install dev format lint types floors audit unit integration e2e chaos bench peers peers-full clean
+.PHONY: run redis lm-eval test install dev format lint types floors audit unit integration e2e chaos bench peers peers-full clean
 
 run: redis $(VENV)/run.stamp
 	@exec $(BIN)/distilq up $(ARGS)
 
-test: lint types floors
+test: lint types floors lm-eval
 	@$(PYTEST) tests
 
 redis: # before minutes of installing: is there one, or will there be?
@@ -62,6 +62,16 @@ audit: dev
 
 unit integration e2e: dev
 	@$(PYTEST) tests/$@
+
+e2e: lm-eval
+
+# A client that tests/e2e runs, in an environment of its own.
+lm-eval: .venv-lm-eval/made.stamp ; @:
+
+.venv-lm-eval/made.stamp: tests/e2e/lm-eval-requirements.txt constraints.txt
+	@$(PYTHON) -m venv .venv-lm-eval
+	@.venv-lm-eval/bin/pip --disable-pip-version-check -qq install -c constraints.txt -r $<
+	@touch $@
 
 # A long run of tests/chaos; ARGS="--minutes 12 --seed 7", --help says more.
 chaos: dev

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response
 
 from distilq.access import Ring
+from distilq.library import Library
 from distilq.settings import Settings
 from distilq.store import Jobs
 
@@ -22,7 +23,7 @@ from . import (
     score,
     status,
 )
-from .openai import completions, models
+from .openai import batches, completions, files, models
 from .openai import errors as openai_errors
 from .tgi import errors as tgi_errors
 from .tgi import routes as tgi
@@ -42,8 +43,10 @@ HEADERS = [
 ]
 
 
-def create_app(settings: Settings, store: Jobs, ring: Ring | None = None) -> Flask:
-    """The HTTP API over `store`, for the keys of `ring`.
+def create_app(
+    settings: Settings, store: Jobs, ring: Ring | None = None, library: Library | None = None
+) -> Flask:
+    """The HTTP API over `store`, for the keys of `ring`, with the files and batches of `library`.
 
     Raises:
         ValueError: there is no ring, and the settings do not say that keys are off.
@@ -51,13 +54,13 @@ def create_app(settings: Settings, store: Jobs, ring: Ring | None = None) -> Fla
     app = Flask(__name__, static_folder=None, template_folder="web")
     # A doubled slash is another address, not a redirect with a page of HTML.
     app.url_map.merge_slashes = False
-    context.install(app, settings, store)
+    context.install(app, settings, store, library)
     problems.install(app)
     auth.install(app, settings.auth, ring)
     openai_errors.install(app)
     tgi_errors.install(app)
     own = (jobs, job, events, deliveries, score, status, admin, pages)
-    for part in (*own, completions, models, tgi):
+    for part in (*own, completions, models, files, batches, tgi):
         app.register_blueprint(part.blueprint)
     app.after_request(_add_headers)
     return app

@@ -10,10 +10,11 @@ from typing import cast
 
 from flask import Flask, Response, current_app, g, request
 
-from distilq.access import ApiKey, Ring
+from distilq.access import ApiKey, Limits, Ring
 from distilq.errors import Forbidden, InvalidParameters, RateLimited, Unauthorized
+from distilq.jobs import MAX_BATCH_JOBS
 from distilq.loopback import keys_required
-from distilq.owner import EVERYBODY
+from distilq.owner import EVERYBODY, Owner
 from distilq.rates import WINDOW_S
 from distilq.settings import Auth
 
@@ -86,6 +87,25 @@ def spend(jobs: int) -> None:
     if quota is not None and not quota.taken:
         detail = f"at most {limit} jobs per minute; {quota.left} are left now"
         raise RateLimited(detail, limit=limit, retry_after_s=ceil(quota.retry_s))
+
+
+def most_at_once() -> int:
+    """How many jobs the request's key can have admitted together, with nothing else of its own."""
+    key: ApiKey | None = g.get("key")
+    limits = Limits() if key is None else key.limits
+    caps = (limits.rate_per_minute, limits.max_queued_jobs, limits.max_in_flight)
+    return min((cap for cap in caps if cap), default=MAX_BATCH_JOBS)
+
+
+def act_for(owner: str) -> bool:
+    """Let what follows in this application context be done for an owner; whether its key is there.
+
+    Raises StoreUnavailable.
+    """
+    ring = _door().ring
+    g.key = ring.find(owner) if owner and ring else None
+    g.owner = EVERYBODY if not owner else g.key.owner() if g.key else Owner(owner)
+    return g.key is not None or not owner
 
 
 def add_quota(response: Response) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import jiter
@@ -12,6 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from distilq.errors import (
     BodyTooSlow,
+    DistilqError,
     InvalidParameters,
     MalformedBody,
     PayloadTooLarge,
@@ -81,18 +84,31 @@ def _refuse_equal_keys(body: bytes) -> None:
 
 
 def _raw_body(max_bytes: int) -> bytes:
+    with reading_body(max_bytes):
+        body = request.get_data(cache=False)
+        if len(body) > max_bytes:
+            raise RequestEntityTooLarge
+    return body
+
+
+@contextmanager
+def reading_body(max_bytes: int) -> Iterator[None]:
+    """Read the body of this request within; what goes wrong then is an error of ours.
+
+    Raises:
+        PayloadTooLarge, MalformedBody, BodyTooSlow.
+    """
     # One more than allowed: Werkzeug cuts a chunked body at its limit without a word.
     request.max_content_length = max_bytes + 1
     try:
-        body = request.get_data(cache=False)
+        yield
+    except DistilqError:
+        raise
     except RequestEntityTooLarge:
-        body = None
+        raise PayloadTooLarge(f"at most {max_bytes} bytes", max_bytes=max_bytes) from None
     except Exception as error:  # each server has errors of its own, of broken chunks for one
         # Werkzeug makes a lost client of every OSError, that of the socket's own limit among them.
         if isinstance(error.__context__, (BlockingIOError, TimeoutError)):
             raise BodyTooSlow(f"nothing for {settings().max_silence_s} s") from None
         log.info("a body cannot be read: %r", error)
         raise MalformedBody from None
-    if body is None or len(body) > max_bytes:
-        raise PayloadTooLarge(f"at most {max_bytes} bytes", max_bytes=max_bytes)
-    return body

@@ -10,6 +10,8 @@ from typing import cast
 
 from flask import Flask, current_app, g, request
 
+from distilq.errors import StorageUnavailable
+from distilq.library import Library
 from distilq.owner import NOBODY, Owner
 from distilq.settings import Settings
 from distilq.store import Jobs
@@ -20,7 +22,8 @@ LARGE_AT_ONCE = 2
 VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
 
 
-def install(app: Flask, settings: Settings, store: Jobs) -> None:
+def install(app: Flask, settings: Settings, store: Jobs, library: Library | None) -> None:
+    app.extensions["distilq.library"] = library
     app.extensions["distilq.settings"] = settings
     app.extensions["distilq.store"] = store
     app.extensions["distilq.stopping"] = lambda: False  # a server that knows puts its own here
@@ -36,8 +39,25 @@ def waiting_threads(settings: Settings) -> int:
 
 def store() -> Jobs:
     """The store as the owner of the request's key sees it; nobody's, until a key was shown."""
-    owner: Owner = g.get("owner", NOBODY)
-    return cast(Jobs, current_app.extensions["distilq.store"]).owned_by(owner)
+    return cast(Jobs, current_app.extensions["distilq.store"]).owned_by(owner())
+
+
+def library() -> Library:
+    """Files and batches as that owner sees them.
+
+    Raises:
+        StorageUnavailable: this application was made without.
+    """
+    found: Library | None = current_app.extensions["distilq.library"]
+    if found is None:
+        raise StorageUnavailable("there is none here")
+    return found.owned_by(owner())
+
+
+def owner() -> Owner:
+    """Whose request this is; nobody's, until a key was shown."""
+    found: Owner = g.get("owner", NOBODY)
+    return found
 
 
 def settings() -> Settings:

@@ -58,7 +58,7 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Bound the silence of clients; say when the process has to stop; ask for keys; sweep."""
+    """Bound the silence of clients; say when the process has to stop; ask for keys; sweep; work."""
     # Connections inherit it. gthread has no limit of its own: a client that stalls amid a request,
     # or vanishes there, would hold its thread for ever.
     limit = struct.pack("ll", _settings.max_silence_s, 0)
@@ -68,6 +68,7 @@ def post_worker_init(worker: Any) -> None:
     worker.wsgi.extensions["distilq.stopping"] = lambda: not worker.alive
     _settle_keys(worker)
     worker.wsgi.extensions["distilq.sweeper"].start()
+    worker.wsgi.extensions["distilq.batches"].start()
     _collect_less_often()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from flask import Blueprint, Response
 
+from distilq.cluster import MissingJob
 from distilq.jobs import BatchRequest, Job, JobRequest, JobStatus, StatusRequest
 
 from .answers import as_job, as_json
@@ -14,7 +15,7 @@ from .bodies import json_body, parse, parse_body, parse_query
 from .context import settings, store
 from .once import once, recall, submit_once
 from .prefer import note_applied
-from .schemas import BatchAccepted, JobRef, JobsQuery, MissingJob
+from .schemas import BatchAccepted, JobRef, JobsQuery
 from .turns import LARGE_BYTES, LARGE_IDS, turn
 from .waiting import wait_as_preferred
 from .webhooks import refuse_strange_hosts

@@ -42,6 +42,13 @@ KEY = {
     "description": "an API key; needed unless keys are off (DISTILQ_AUTH)",
 }
 
+PATH_PARAMETERS: dict[str, Json] = {
+    "job_id": {"pattern": f"^{ID_PATTERN.pattern}$"},
+    "model": {"minLength": 1},
+    "file_id": {"pattern": f"^file-{ID_PATTERN.pattern}$"},
+    "batch_id": {"pattern": f"^batch_{ID_PATTERN.pattern}$"},
+}
+
 #: Name -> (type, description).
 REQUEST_HEADERS = {
     "X-Request-Id": ("string", "1 to 128 visible ASCII characters; given back, and in every log"),
@@ -93,12 +100,10 @@ def document() -> Json:
 
 def _path_item(path: str) -> Json:
     parameters = [_header("X-Request-Id")]
-    if "{job_id}" in path:
-        schema = {"type": "string", "pattern": f"^{ID_PATTERN.pattern}$"}
-        parameters.append({"name": "job_id", "in": "path", "required": True, "schema": schema})
-    if "{model}" in path:
-        named: Json = {"type": "string", "minLength": 1}
-        parameters.append({"name": "model", "in": "path", "required": True, "schema": named})
+    for name, limits in PATH_PARAMETERS.items():
+        if f"{{{name}}}" in path:
+            schema = {"type": "string", **limits}
+            parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
     return {"parameters": parameters}
 
 
@@ -111,7 +116,8 @@ def _operation(operation: Operation) -> Json:
         "security": [] if operation.access == "open" else [{"key": []}, {}],
     }
     if operation.body is not None:
-        found["requestBody"] = {"required": True, "content": _json(operation.body)}
+        content = {operation.body_type: {"schema": _ref(operation.body)}}
+        found["requestBody"] = {"required": True, "content": content}
     return found
 
 

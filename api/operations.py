@@ -9,12 +9,13 @@ from typing import Literal
 from pydantic import BaseModel
 
 from distilq import errors as e
-from distilq.cluster import JobPage, QueueState
+from distilq.cluster import Info, JobPage, QueueState
 from distilq.deliveries import Deliveries
 from distilq.jobs import BatchRequest, Job, JobRequest, StatusRequest
 
 from . import schemas
 from .openai import errors as openai_errors
+from .openai import file_schemas as files
 from .openai import schemas as openai
 from .problems import PROBLEM_JSON
 from .score_forms import ScoreAnswer, ScoreBody
@@ -61,6 +62,7 @@ class Operation:
     problems: tuple[type[e.DistilqError], ...] = ()
     headers: tuple[str, ...] = ()
     body: type[BaseModel] | None = None
+    body_type: str = "application/json"
     query: type[BaseModel] | None = None
     #: Who may: anybody (open), who has a key, who has one with the admin scope.
     access: Literal["open", "key", "admin"] = "key"
@@ -79,6 +81,7 @@ BODY = (
 )
 KEYED = (e.InvalidIdempotencyKey, e.IdempotencyInFlight, e.IdempotencyKeyReused, e.JobGone)
 SUBMIT = (*BODY, *KEYED, e.QueueFull, e.OwnerFull, e.RateLimited, e.StoreFull, *STORE)
+FILES = (e.InvalidParameters, e.StorageUnavailable, e.StoreFull, *STORE)
 JOB = (e.JobNotFound, e.JobGone, *STORE)
 JOB_ERRORS = (
     *(e.PromptTooLong, e.EmptyPrompt, e.JobTooLarge, e.InvalidToken, e.Canceled),
@@ -205,10 +208,90 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (e.ModelNotFound, *STORE),
         shape=OPENAI,
     ),
+    ("post", "/v1/files"): Operation(
+        "uploadFile",
+        "Upload a file of requests, one per line",
+        {200: Reply("The file", files.FileObject)},
+        (e.MalformedBody, e.BodyTooSlow, e.PayloadTooLarge, e.UnsupportedMediaType, *FILES),
+        body=files.UploadForm,
+        body_type="multipart/form-data",
+        shape=OPENAI,
+    ),
+    ("get", "/v1/files"): Operation(
+        "listFiles",
+        "List files, newest first",
+        {200: Reply("A page of files", files.FileList)},
+        FILES,
+        query=files.FilesQuery,
+        shape=OPENAI,
+    ),
+    ("get", "/v1/files/{file_id}"): Operation(
+        "getFile",
+        "Look at a file",
+        {200: Reply("The file", files.FileObject)},
+        (e.StoredFileNotFound, *FILES),
+        shape=OPENAI,
+    ),
+    ("get", "/v1/files/{file_id}/content"): Operation(
+        "getFileContent",
+        "Download a file",
+        {200: Reply("Its bytes", media_type="application/octet-stream")},
+        (e.StoredFileNotFound, *FILES),
+        shape=OPENAI,
+    ),
+    ("delete", "/v1/files/{file_id}"): Operation(
+        "deleteFile",
+        "Delete a file",
+        {200: Reply("It is deleted", files.FileDeleted)},
+        (e.StoredFileNotFound, *FILES),
+        shape=OPENAI,
+    ),
+    ("post", "/v1/batches"): Operation(
+        "createBatch",
+        "Work through a file of requests",
+        {200: Reply("The batch", files.BatchObject)},
+        (
+            *(*BODY, e.InvalidIdempotencyKey, e.IdempotencyKeyReused),
+            *(e.StoredFileNotFound, e.StoreFull, e.StorageUnavailable, *STORE),
+        ),
+        headers=("Idempotency-Key",),
+        body=files.CreateBatchRequest,
+        shape=OPENAI,
+    ),
+    ("get", "/v1/batches"): Operation(
+        "listBatches",
+        "List batches, newest first",
+        {200: Reply("A page of batches", files.BatchList)},
+        FILES,
+        query=files.PageQuery,
+        shape=OPENAI,
+    ),
+    ("get", "/v1/batches/{batch_id}"): Operation(
+        "getBatch",
+        "Look at a batch",
+        {200: Reply("The batch", files.BatchObject)},
+        (e.BatchNotFound, *FILES),
+        shape=OPENAI,
+    ),
+    ("post", "/v1/batches/{batch_id}/cancel"): Operation(
+        "cancelBatch",
+        "Stop a batch; what it has answered stays",
+        {200: Reply("The batch", files.BatchObject)},
+        (e.BatchNotFound, e.BatchAlreadyFinished, *FILES),
+        shape=OPENAI,
+    ),
+    ("get", "/v1/batches/{batch_id}/results"): Operation(
+        "getBatchResults",
+        "What a batch has answered so far, a line per row",
+        {200: Reply("Rows of output and errors", media_type="application/jsonl")},
+        (e.BatchNotFound, e.StoredFileNotFound, e.TooManyWaiting, *FILES),
+        query=files.ResultsQuery,
+        shape=OPENAI,
+    ),
     ("get", "/v1/info"): Operation(
         "getInfo",
         "Version, model, limits, and the model card in short",
-        {200: Reply("About this service", schemas.Info)},
+        {200: Reply("About this service", Info)},
         STORE,
     ),
     ("get", "/v1/queue"): Operation(

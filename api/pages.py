@@ -7,12 +7,12 @@ from pathlib import Path
 
 from flask import Blueprint, Response, render_template, request
 
+from distilq.cluster import ServedModel
 from distilq.errors import StoreUnavailable
 
 from .answers import unless_known
 from .auth import required
 from .openapi import document
-from .schemas import ServedModel
 from .status import MODEL_CARD, served_models
 
 blueprint = Blueprint("pages", __name__)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from distilq.cluster import WorkerState
+from distilq.cluster import MissingJob, WorkerState
 from distilq.jobs import Job, JobStatus, Priority
 
 
@@ -56,13 +56,6 @@ class BatchAccepted(BaseModel):
     jobs: list[JobRef]
 
 
-class MissingJob(BaseModel):
-    """An id that has no job, or no longer has one."""
-
-    id: str
-    status: Literal["unknown", "gone"]
-
-
 class Statuses(BaseModel):
     """One entry per id, in the order of the request."""
 
@@ -81,50 +74,6 @@ class Purged(BaseModel):
 
 class Workers(BaseModel):
     workers: list[WorkerState]
-
-
-class Limits(BaseModel):
-    """What a request may ask for at most."""
-
-    max_body_bytes: int
-    max_batch_body_bytes: int
-    max_wait_s: int
-    max_inputs: int
-    max_input_chars: int
-    max_rows: int = Field(description="inputs times sequences per input")
-    max_new_tokens: int
-    max_batch_jobs: int
-    max_status_ids: int
-    max_queued_jobs: int
-    max_queued_tokens: int
-    idempotency_key_s: int = Field(description="seconds for which an Idempotency-Key is known")
-
-
-class ServedModel(BaseModel):
-    """A model that at least one live worker holds."""
-
-    model: str
-    source: str
-    revision: str | None
-    precision: str
-    workers: int
-
-
-class ModelCard(BaseModel):
-    """What the makers of DistilGPT2 say of it, in short."""
-
-    model: str
-    license: str
-    url: str
-    warnings: list[str]
-
-
-class Info(BaseModel):
-    version: str
-    model: str = Field(description="the model this service was set up for")
-    serving: list[ServedModel] = Field(description="empty while no worker is alive")
-    limits: Limits
-    model_card: ModelCard
 
 
 class Health(BaseModel):

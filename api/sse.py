@@ -7,19 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
-from flask import Response
+from flask import Response, request
 
 from distilq.errors import DistilqError, NotFinishedInTime
 from distilq.events import Ended, Event, Place
 
 from .context import store
+from .direct import Direct, Shown
 from .waiting import no_use_in_waiting, slot
 
 #: Seconds after which silence is broken, so that no proxy takes the connection for dead.
 HEARTBEAT_S = 15.0
 HEARTBEAT = ": ping\n\n"
 
-Shown = Callable[[list[Event]], Iterator[str]]
 Failed = Callable[[DistilqError], str]
 
 
@@ -50,25 +50,32 @@ def event_stream(
     jobs = store()
     with ExitStack() as held:
         held.enter_context(slot())
-        found = jobs.follow(job_id, after, no_use_in_waiting())
+        direct = Direct(request.environ, shown)
+        found = jobs.follow(job_id, after, no_use_in_waiting(), direct.tell)
         if cancel:
             found = _canceled_unless_ended(found, lambda: jobs.cancel(job_id))
-        response = Response(_written(found, shown, failed), content_type="text/event-stream")
+        response = Response(
+            _written(found, shown, failed, direct), content_type="text/event-stream"
+        )
         response.call_on_close(held.pop_all().close)  # a HEAD never begins the body
     response.headers["X-Job-Id"] = job_id
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
     return response
 
 
-def _written(found: Iterator[list[Event]], shown: Shown, failed: Failed) -> Iterator[str]:
+def _written(
+    found: Iterator[list[Event]], shown: Shown, failed: Failed, direct: Direct
+) -> Iterator[str]:
     silent_since = time.monotonic()
     try:
         for events in found:
+            direct.settle()
             now = time.monotonic()
             if text := "".join(shown(events)):
                 silent_since = now
                 yield text
-            elif now - silent_since >= HEARTBEAT_S:
+                direct.begin()
+            elif now - max(silent_since, direct.written_at) >= HEARTBEAT_S:
                 silent_since = now
                 yield HEARTBEAT
     except DistilqError as error:  # forgotten meanwhile, say: too late for a status

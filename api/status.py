@@ -8,11 +8,12 @@ from importlib import metadata
 from flask import Blueprint, Response
 
 from distilq import jobs, keys, parameters
+from distilq.cluster import Info, Limits, ModelCard, ServedModel
 from distilq.errors import NoWorker
 
 from .answers import as_json
 from .context import settings, store
-from .schemas import Health, Info, Limits, ModelCard, ServedModel, Workers
+from .schemas import Health, Workers
 
 blueprint = Blueprint("status", __name__)
 

@@ -16,8 +16,9 @@ from distilq.events import Came, Ended, Event
 from distilq.jobs import Job, JobRequest, JobStatus, Priority, ScoreRequest
 
 from .context import settings, store
+from .direct import Shown
 from .once import once, submit_once
-from .sse import Failed, Shown, event_stream, problem_message
+from .sse import Failed, event_stream, problem_message
 from .waiting import slot, wait_until_final
 
 

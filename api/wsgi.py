@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from distilq.access import KeyRing
 from distilq.connection import connect
+from distilq.library import Library
 from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import Sweeper
 
 from .app import create_app
+from .batches.runner import Runner
 
 settings = Settings.from_env()
 redis = connect(settings.redis_url)
-app = create_app(settings, JobStore(redis, settings), KeyRing(redis))
+library = Library.over(redis, settings)
+app = create_app(settings, JobStore(redis, settings), KeyRing(redis), library)
 app.extensions["distilq.sweeper"] = Sweeper(redis, settings.model)  # started in each process
+app.extensions["distilq.batches"] = Runner(app, library)  # as well

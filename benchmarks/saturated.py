@@ -29,6 +29,7 @@ FROM, TO = 0.15, 0.75
 LOOK_S = 0.02
 
 Json = dict[str, Any]
+Submitted = Callable[[list[str]], None]
 
 
 @dataclass
@@ -47,6 +48,11 @@ class Progress:
         inside = [each for each in self.seen if FROM * whole <= each[1] <= TO * whole]
         (start, first), (end, last) = inside[0], inside[-1]
         return (last - first) / (end - start)
+
+    def whole_rate(self, since: float) -> float:
+        """Tokens per second from then to the last of them."""
+        at, tokens = self.seen[-1]
+        return tokens / (at - since)
 
 
 def drawn_jobs(count: int) -> list[Json]:
@@ -93,10 +99,17 @@ class Served:
         #: Cores that each program kept busy while the rate was taken, a value per turn.
         self.cores: dict[str, list[float]] = {}
 
-    def rate(
-        self, jobs: Sequence[Json], submitted: Callable[[list[str]], None] | None = None
-    ) -> float:
-        """Tokens per second; `submitted` is told the ids at once.
+    def rate(self, jobs: Sequence[Json], submitted: Submitted | None = None) -> float:
+        """Tokens per second under saturation; `submitted` is told the ids at once."""
+        return self._served(jobs, submitted)[0].rate()
+
+    def whole_rate(self, jobs: Sequence[Json], submitted: Submitted | None = None) -> float:
+        """The same from the submission to the last stored result."""
+        progress, start = self._served(jobs, submitted)
+        return progress.whole_rate(start)
+
+    def _served(self, jobs: Sequence[Json], submitted: Submitted | None) -> tuple[Progress, float]:
+        """What came, and when it began.
 
         Raises:
             RuntimeError: a job has not succeeded.
@@ -118,7 +131,7 @@ class Served:
         lasted = time.perf_counter() - start
         for name, spent in self._cpu_s().items():
             self.cores.setdefault(name, []).append((spent - cpu[name]) / lasted)
-        return progress.rate()
+        return progress, start
 
     def _totals(self) -> dict[str, int]:
         names = ("generated_tokens", "succeeded", "failed", "canceled", "expired")

@@ -23,7 +23,7 @@ from distilq.settings import Settings
 
 from . import measure
 from .http_load import Connection, get
-from .saturated import Served, drawn_jobs
+from .saturated import Json, Served, drawn_jobs
 from .service import started
 
 MODEL = "random:distilgpt2"
@@ -58,7 +58,7 @@ class Followers:
                     self._take(selector, key.data)
 
     def _take(self, selector: selectors.BaseSelector, connection: socket.socket) -> None:
-        part = connection.recv(1 << 16)
+        part = connection.recv(1 << 14)
         self.tokens += part.count(b"event: token\n")
         self.ended += part.count(b"event: done\n")
         if not part:
@@ -66,9 +66,15 @@ class Followers:
             connection.close()
 
 
+def equal_jobs(count: int) -> list[Json]:
+    """10-token prompts, 200 new tokens each: all of them run from the beginning to the end."""
+    jobs = drawn_jobs(count)
+    for job in jobs:
+        job["parameters"]["max_new_tokens"] = 200
+    return jobs
+
+
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    jobs = drawn_jobs(options.jobs)
-    streaming = [{**job, "stream": True} for job in jobs]
     found: dict[str, Any] = {}
     for precision in options.precision:
         with started() as service:
@@ -76,53 +82,69 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 redis_url=service.redis_url, model=MODEL, precision=precision, max_rows=ROWS
             )
             served = Served(service, settings)
-            followers = Followers(served.port)
-
-            def followed(served: Served = served, followers: Followers = followers) -> float:
-                rate = served.rate(streaming, followers.follow)
-                followers.join()
-                return rate
-
-            subjects: dict[str, Callable[[], float]] = {
-                "alone": partial(served.rate, jobs),
-                "followed": followed,
-            }
-            rates = measure.interleaved(subjects, options.rounds)
-            api = psutil.Process(served.api.process.pid)
-            memory = max(child.memory_info().rss for child in api.children())
-            wanted = sum(job["parameters"]["max_new_tokens"] for job in jobs) * options.rounds
-            if (followers.tokens, followers.ended) != (wanted, len(jobs) * options.rounds):
-                raise RuntimeError(f"{followers.tokens} of {wanted} tokens were told")
-            found[precision] = {name: spread.record() for name, spread in rates.items()}
-            found[precision] |= {"cores": served.cores, "api_bytes": memory}
+            full = partial(measured, served, served.whole_rate, equal_jobs(ROWS), options.rounds)
+            found[precision] = {"full batch": full()}
+            if options.jobs:
+                rounds = max(2, options.rounds // 2)
+                queued = measured(served, served.rate, drawn_jobs(options.jobs), rounds)
+                found[precision]["from a queue"] = queued
             served.stop()
     return found
 
 
+def measured(
+    served: Served, rate: Callable[..., float], jobs: list[Json], rounds: int
+) -> dict[str, Any]:
+    """Both subjects in turns, and what they took."""
+    streaming = [{**job, "stream": True} for job in jobs]
+    followers = Followers(served.port)
+
+    def followed() -> float:
+        found = rate(streaming, followers.follow)
+        followers.join()
+        return found
+
+    rate(jobs[:ROWS])  # a first run of this size
+    served.cores.clear()
+    subjects: dict[str, Callable[[], float]] = {"alone": partial(rate, jobs), "followed": followed}
+    rates = measure.interleaved(subjects, rounds)
+    wanted = sum(job["parameters"]["max_new_tokens"] for job in jobs) * rounds
+    if (followers.tokens, followers.ended) != (wanted, len(jobs) * rounds):
+        raise RuntimeError(f"{followers.tokens} of {wanted} tokens were told")
+    memory = max(c.memory_info().rss for c in psutil.Process(served.api.process.pid).children())
+    found: dict[str, Any] = {name: spread.record() for name, spread in rates.items()}
+    return found | {"jobs": len(jobs), "cores": dict(served.cores), "api_bytes": memory}
+
+
 def tables(record: dict[str, Any]) -> str:
-    asked, facts = record["asked"], record["machine"]
+    facts = record["machine"]
     lines = [
-        "| precision | not followed, tokens/s | all followed, tokens/s |"
-        f" share (aim {SHARE:.0%}) | cores busy while followed: worker, API, Redis, client |"
-        " API's memory |",
-        "|---|---|---|---:|---|---:|",
+        "| precision | streams | not followed, tokens/s | all followed, tokens/s |"
+        f" share (aim {SHARE:.0%}), lowest to highest |"
+        " cores busy while followed: worker, API, Redis, client | API's memory |",
+        "|---|---|---|---|---|---|---:|",
     ]
-    for precision, each in record["found"].items():
-        pairs = zip(each["alone"]["values"], each["followed"]["values"], strict=True)
-        share = statistics.median(theirs / own for own, theirs in pairs)
-        # Turns alternate: every second one was followed.
-        cores = (
-            statistics.median(each["cores"][name][1::2])
-            for name in ("worker", "API", "Redis", "client")
-        )
-        lines.append(
-            f"| {precision} | {_spread(each['alone'])} | {_spread(each['followed'])} |"
-            f" {share:.0%} | {', '.join(f'{value:.2f}' for value in cores)} |"
-            f" {each['api_bytes'] / 1e6:.0f} MB |"
-        )
-    said = f"{asked['rounds']} rounds of {asked['jobs']} jobs, {ROWS} rows, all followed at once"
-    lines += ["", f"{said}; {facts['cpu']}, {facts['cores']} cores."]
+    for precision, cases in record["found"].items():
+        lines += [_line(precision, name, each) for name, each in cases.items()]
+    rounds = record["asked"]["rounds"]
+    lines += ["", f"{rounds} rounds, {ROWS} rows; {facts['cpu']}, {facts['cores']} cores."]
     return "\n".join(lines) + "\n"
+
+
+def _line(precision: str, name: str, each: dict[str, Any]) -> str:
+    pairs = zip(each["alone"]["values"], each["followed"]["values"], strict=True)
+    shares = [theirs / own for own, theirs in pairs]
+    # Turns alternate: every second one was followed.
+    cores = (
+        statistics.median(each["cores"][name][1::2])
+        for name in ("worker", "API", "Redis", "client")
+    )
+    return (
+        f"| {precision} | {each['jobs']}, {name} | {_spread(each['alone'])} |"
+        f" {_spread(each['followed'])} | {statistics.median(shares):.0%},"
+        f" {min(shares):.0%} to {max(shares):.0%} |"
+        f" {', '.join(f'{value:.2f}' for value in cores)} | {each['api_bytes'] / 1e6:.0f} MB |"
+    )
 
 
 def _spread(spread: dict[str, Any]) -> str:
@@ -133,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--full", action="store_true", help="more rounds, and int8")
     parser.add_argument("--precision", nargs="+")
-    parser.add_argument("--jobs", type=int, default=200)
+    parser.add_argument("--jobs", type=int, default=200, help="from a queue; 0: none")
     parser.add_argument("--rounds", type=int)
     options = parser.parse_args(arguments)
     options.precision = options.precision or (["float16", "int8"] if options.full else ["float16"])

@@ -98,6 +98,9 @@ class Ring(Protocol):
     def verify(self, token: str) -> ApiKey | None:
         """The key of a token, or None. Raises StoreUnavailable, which is no answer at all."""
 
+    def find(self, key_id: str) -> ApiKey | None:
+        """The key with this id, or None. Raises StoreUnavailable."""
+
     def spend(self, key: ApiKey, jobs: int) -> Quota | None:
         """Take submissions from a key's rate; None where it has none. Raises StoreUnavailable."""
 
@@ -140,6 +143,10 @@ class KeyRing:
         digest = entry.sha256 if entry else NO_DIGEST
         right = hmac.compare_digest(_sha256(parts["secret"]), digest)
         return entry.key if entry and right else None
+
+    def find(self, key_id: str) -> ApiKey | None:
+        entry = self._entry(key_id)
+        return entry.key if entry else None
 
     @reaches_redis
     def spend(self, key: ApiKey, jobs: int) -> Quota | None:

@@ -25,7 +25,10 @@ COMMON_COMMANDS = (
     *("lpush", "rpush", "llen", "rpop", "lrange", "lrem"),
     *("zadd", "zrem", "zscore", "zrange", "zrangebyscore", "smembers", "xadd"),
 )
-API_COMMANDS = ("persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe", "xread")
+API_COMMANDS = (
+    *("persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe", "xread"),
+    *("zrevrank", "zrevrange", "expireat"),
+)
 WORKER_COMMANDS = ("script|exists", "brpop", "blpop", "incrby", "sismember", "zremrangebyscore")
 #: To take webhooks out of the outbox, and to note what came of them.
 WEBHOOKS_COMMANDS = (
@@ -40,7 +43,11 @@ COMMON_KEYS = (
     *(keys.events("*"), keys.WORKERS, keys.worker("*"), keys.cancels("*")),
     *(keys.OUTBOXES, keys.outbox("*"), keys.delivery("*")),
 )
-API_KEYS = (keys.API_KEYS, keys.rate("*"), keys.staging("*"), keys.readers("*"))
+API_KEYS = (
+    *(keys.API_KEYS, keys.rate("*"), keys.staging("*"), keys.readers("*")),
+    *(keys.file("*"), keys.FILES, f"{keys.FILES}@*", keys.FILE_EXPIRY),
+    *(keys.batch("*"), keys.BATCHES, f"{keys.BATCHES}@*"),
+)
 WORKER_KEYS = (keys.claimed("*"), keys.nudge("*"))
 #: EXPIRY for `write_even_if_full` alone.
 WEBHOOKS_KEYS = (keys.job("*"), keys.OUTBOXES, keys.outbox("*"), keys.delivery("*"), keys.EXPIRY)

@@ -11,6 +11,8 @@
     │   ├── JobNotFound              404
     │   ├── NotOnDeadList            404
     │   ├── ModelNotFound            404
+    │   ├── StoredFileNotFound       404
+    │   ├── BatchNotFound            404
     │   ├── MethodNotAllowed         405
     │   ├── BodyTooSlow              408
     │   ├── JobNotFinished           409
@@ -19,6 +21,7 @@
     │   ├── NotRequeueable           409
     │   ├── NoWebhook                409
     │   ├── IdempotencyInFlight      409
+    │   ├── BatchAlreadyFinished     409
     │   ├── JobGone                  410
     │   ├── PayloadTooLarge          413
     │   ├── UnsupportedMediaType     415
@@ -42,16 +45,18 @@
         ├── StoreUnavailable         503
         ├── StoreFull                503
         ├── VolatileStore            503
+        ├── StorageUnavailable       503
         ├── TooManyWaiting           503
         └── NotFinishedInTime        504
 
 Each class knows its problem type (RFC 9457), its title and its HTTP status; `problem()` is the
-object that goes over the wire, both as an HTTP error body and as a job's `error`.
+object that goes over the wire, both as an HTTP error body and as a job's `error`. What can go wrong
+on a client's side only is in `distilq/client/errors.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 PROBLEM_PREFIX = "urn:distilq:problem:"
 
@@ -62,10 +67,12 @@ class DistilqError(Exception):
     `detail` says what happened to whom, with the numbers; `members` are RFC 9457 extension members.
     """
 
-    code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "Something went wrong in the service"
-    status: ClassVar[int] = 500
-    retryable: ClassVar[bool] = False
+    code: str = "internal_error"
+    title: str = "Something went wrong in the service"
+    status: int = 500
+    retryable: bool = False
+    #: `X-Request-Id` of the answer that told of it; None where there was none.
+    request_id: str | None = None
 
     def __init__(self, detail: str = "", **members: Any) -> None:
         super().__init__(detail or self.title)
@@ -83,6 +90,22 @@ class DistilqError(Exception):
         if self.detail:
             body["detail"] = self.detail
         return body | self.members
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """One entry per bad field: `pointer`, `parameter` or `header`, and `code` and `detail`."""
+        found: list[dict[str, Any]] = self.members.get("errors") or []
+        return found
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """Seconds after which trying again makes sense, where they are known."""
+        return self.members.get("retry_after_s")
+
+    @property
+    def job_id(self) -> str | None:
+        """The job that this is about, where it is about one."""
+        return self.members.get("job_id")
 
 
 class RequestError(DistilqError):
@@ -130,6 +153,14 @@ class ModelNotFound(RequestError):
     code, title, status = "model_not_found", "This model is not served", 404
 
 
+class StoredFileNotFound(RequestError):
+    code, title, status = "file_not_found", "No file has this id", 404
+
+
+class BatchNotFound(RequestError):
+    code, title, status = "batch_not_found", "No batch has this id", 404
+
+
 class MethodNotAllowed(RequestError):
     code, title, status = "method_not_allowed", "This address does not take this method", 405
 
@@ -162,6 +193,10 @@ class IdempotencyInFlight(RequestError):
         409,
     )
     retryable = True
+
+
+class BatchAlreadyFinished(RequestError):
+    code, title, status = "batch_already_finished", "The batch has already ended", 409
 
 
 class JobGone(RequestError):
@@ -273,6 +308,10 @@ class StoreFull(Unavailable):
 
 class VolatileStore(Unavailable):
     code, title = "volatile_store", "Redis may lose jobs"
+
+
+class StorageUnavailable(Unavailable):
+    code, title = "storage_unavailable", "The storage of files cannot be reached, or is full"
 
 
 class TooManyWaiting(Unavailable):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from redis.exceptions import RedisError
 
 from distilq import keys
 from distilq.connection import RedisClient
 from distilq.errors import StoreUnavailable
-from distilq.events import Came, Ended, Event, Place, Stands, decoded
+from distilq.events import AtOnce, Came, Ended, Event, Place, Stands, decoded
 from distilq.jobs import Job, JobStatus
-from distilq.readers import Reader, Readers
+from distilq.readers import Entry, Reader, Readers
 
 #: Seconds without an event after which the one who follows hears that there is none.
 TICK_S = 1.0
@@ -58,9 +59,11 @@ class Following:
         self._last = after if after is not None and not self._superseded else Place(fence, 0)
         self._quiet_since = time.monotonic()
 
-    def events(self, give_up: GiveUp) -> Iterator[list[Event]]:
+    def events(self, give_up: GiveUp, at_once: AtOnce | None = None) -> Iterator[list[Event]]:
+        """With `at_once` see `Jobs.follow`."""
         yield [Stands(self._job, self._superseded)]
-        with self._readers.follow(keys.events(self._job.id), self._last) as reader:
+        offer = at_once and partial(self._offer, at_once)
+        with self._readers.follow(keys.events(self._job.id), self._last, offer) as reader:
             ended = False
             while not ended and not give_up():
                 events = self._next(reader)
@@ -76,6 +79,22 @@ class Following:
             self._quiet_since = time.monotonic()
             return events
         return self._after_silence(reader)
+
+    def _offer(self, at_once: AtOnce, entries: list[Entry]) -> bool:
+        """Give away tokens that need no look at the record; by the thread that reads them."""
+        if self._job.status is not JobStatus.RUNNING:
+            return False
+        events: list[Event] = []
+        for entry in entries:
+            came = decoded(*entry)
+            if not came or came[0].place.fence != self._last.fence:
+                return False
+            events += [each for each in came if each.place.number > self._last.number]
+        if not at_once(events):
+            return False
+        self._last = came[-1].place
+        self._quiet_since = time.monotonic()
+        return True
 
     def _since_last(self, came: list[Came]) -> list[Event]:
         events: list[Event] = []

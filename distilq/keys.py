@@ -56,6 +56,10 @@ FLIGHT = "distilq:flight"
 WORKERS = "distilq:workers"
 #: HASH of API keys by their id: what they may do, and the SHA-256 of their secret.
 API_KEYS = "distilq:api-keys"
+#: ZSETs of file and batch ids by the time in s of their creation; `@OWNER`: of those of one.
+FILES, BATCHES = "distilq:files", "distilq:batches"
+#: ZSET of file ids by the time in s at which they expire.
+FILE_EXPIRY = "distilq:files:expiry"
 #: HASH of counters since the first start: submitted, succeeded, failed, …, generated_tokens.
 TOTALS = "distilq:totals"
 #: ZSET of the hosts that webhooks are to be sent to, by the time in ms at which one may be due.
@@ -140,6 +144,31 @@ def once(model: str, owner: str, key: str) -> str:
     It lives ONCE_S; IN_FLIGHT_S while a batch is being written.
     """
     return _of(model, "once:" + hashlib.sha256(f"{owner} {key}".encode()).hexdigest()[:32])
+
+
+def file(file_id: str) -> str:
+    """STRING: what is known of a file, whose bytes are in the storage."""
+    return f"distilq:file:{file_id}"
+
+
+def file_indexes(owner: str) -> list[str]:
+    """The ZSETs that a file of this owner is in; the last has the owner's alone."""
+    return [FILES, *([f"{FILES}@{owner}"] if owner else [])]
+
+
+def batch(batch_id: str) -> str:
+    """HASH: a batch, and how far it has come (`distilq/batches.py`)."""
+    return f"distilq:batch:{batch_id}"
+
+
+def batch_indexes(owner: str) -> list[str]:
+    """The ZSETs that a batch of this owner is in; the last has the owner's alone."""
+    return [BATCHES, *([f"{BATCHES}@{owner}"] if owner else [])]
+
+
+def active_batches(model: str) -> str:
+    """ZSET of batches that have not ended, by the time in ms at which somebody may take them up."""
+    return _of(model, "batches")
 
 
 def rate(key_id: str) -> str:

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from redis.exceptions import RedisError
@@ -32,17 +32,26 @@ AT_ONCE, IN_HAND = 64, 64
 NUDGE_S = 60
 
 Entry = tuple[bytes, dict[bytes, bytes]]
+Offer = Callable[[list[Entry]], bool]
 
 
 class Reader:
-    """One who reads a stream, from behind a place on."""
+    """One who reads a stream, from behind a place on.
 
-    def __init__(self, key: str, after: Place) -> None:
+    Entries are offered to `offer`, if there is one, while the thread that reads waits in `take`:
+    what it takes, by returning true, never comes to that thread, which so can sleep on.
+    """
+
+    def __init__(self, key: str, after: Place, offer: Offer | None = None) -> None:
         self.key = key
         #: The last entry that it has been given.
         self.position = str(after)
         self._entries: deque[Entry] = deque()
         self._came = threading.Event()
+        self._offer = offer
+        #: Held by whoever deals with entries: one who reads, but for its waiting in `take`.
+        self._deals = threading.Lock()
+        self._deals.acquire()
 
     @property
     def has_room(self) -> bool:
@@ -50,7 +59,11 @@ class Reader:
 
     def take(self, timeout_s: float) -> list[Entry]:
         """What has come since; waits for it at most so long."""
-        self._came.wait(timeout_s)
+        self._deals.release()
+        try:
+            self._came.wait(timeout_s)
+        finally:
+            self._deals.acquire()
         self._came.clear()  # before looking: what comes now sets it again
         return [self._entries.popleft() for _ in range(len(self._entries))]
 
@@ -58,9 +71,18 @@ class Reader:
         at = _number(self.position)
         newer = [entry for entry in entries if _number(entry[0].decode()) > at]
         if newer:
-            self._entries.extend(newer)
             self.position = newer[-1][0].decode()
-            self._came.set()
+            if not self._offered(newer):
+                self._entries.extend(newer)
+                self._came.set()
+
+    def _offered(self, entries: list[Entry]) -> bool:
+        if self._offer is None or not self._deals.acquire(blocking=False):
+            return False
+        try:
+            return not self._entries and self._offer(entries)
+        finally:
+            self._deals.release()
 
 
 class Readers:
@@ -80,8 +102,8 @@ class Readers:
         self._closed = False
 
     @contextmanager
-    def follow(self, key: str, after: Place) -> Iterator[Reader]:
-        reader = Reader(key, after)
+    def follow(self, key: str, after: Place, offer: Offer | None = None) -> Iterator[Reader]:
+        reader = Reader(key, after, offer)
         with self._lock:
             self._readers.add(reader)
             self._any.set()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
 
 from redis.commands.core import Script
+from redis.exceptions import NoScriptError
 
 from distilq.connection import RedisClient
 
 NAMES = (
+    "batch_cancel",
+    "batch_claim",
+    "batch_create",
+    "batch_write",
     "beat",
     "cancel",
     "claim",
@@ -33,12 +40,35 @@ NAMES = (
 )
 
 
+def call_many(
+    redis: RedisClient, script: Script, calls: Sequence[Sequence[str | int]]
+) -> list[Any]:
+    """What the script returns for each list of arguments, or the error; in one pipeline.
+
+    Raises:
+        redis.RedisError: the pipeline failed.
+    """
+    pipe = redis.pipeline(transaction=False)
+    for args in calls:
+        pipe.execute_command("EVALSHA", script.sha, 0, *args)
+    answers: list[Any] = pipe.execute(raise_on_error=False)
+    # Redis has been started anew and knows no scripts: the call for one loads it.
+    return [
+        script(args=args) if isinstance(answer, NoScriptError) else answer
+        for args, answer in zip(calls, answers, strict=True)
+    ]
+
+
 class Scripts:
     """Each script as an attribute: `scripts.submit(keys=[…], args=[…])`.
 
     redis-py sends the text again when the server has forgotten it (NOSCRIPT after a restart).
     """
 
+    batch_cancel: Script
+    batch_claim: Script
+    batch_create: Script
+    batch_write: Script
     beat: Script
     cancel: Script
     claim: Script

@@ -49,6 +49,14 @@ class Settings(BaseSettings):
     max_silence_s: int = Field(
         30, ge=1, le=600, description="seconds a client may be silent amid a request"
     )
+    storage_url: str = Field(
+        "", description="where files lie, as fsspec writes it; by default in the data directory"
+    )
+    max_file_bytes: int = Field(104_857_600, ge=1024, description="largest uploaded file")
+    max_batch_lines: int = Field(50_000, ge=1, le=1_000_000, description="lines of a batch's file")
+    file_ttl_s: int = Field(
+        2_592_000, ge=60, description="seconds for which files and ended batches are kept"
+    )
     max_wait_s: int = Field(60, ge=1, le=300, description="longest `Prefer: wait` and /score wait")
     max_queued_jobs: int = Field(200_000, ge=1, description="queued jobs before 503")
     max_queued_tokens: int = Field(200_000_000, ge=1, description="queued tokens before 503")

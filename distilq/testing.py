@@ -34,7 +34,7 @@ from distilq.errors import (
     StartedTooLate,
     StoreUnavailable,
 )
-from distilq.events import Came, Ended, Event, Place, Stands, Token
+from distilq.events import AtOnce, Came, Ended, Event, Place, Stands, Token
 from distilq.jobs import (
     Job,
     JobRequest,
@@ -190,6 +190,14 @@ class MemoryStore:
     def get_many(self, job_ids: Sequence[str]) -> list[Job | str]:
         return [self._get_or_word(job_id) for job_id in job_ids]
 
+    def statuses(self, job_ids: Sequence[str]) -> list[JobStatus | None]:
+        return [job.status if isinstance(job, Job) else None for job in self.get_many(job_ids)]
+
+    def forget(self, job_ids: Sequence[str]) -> None:
+        for job_id, job in zip(job_ids, self.get_many(job_ids), strict=True):
+            if isinstance(job, Job) and job.status.final:
+                self.delete(job_id)
+
     def wait(self, job_id: str, timeout_s: float, give_up: Callable[[], bool] = never) -> Job:
         self.get(job_id)
         self.on_wait(job_id)
@@ -203,7 +211,11 @@ class MemoryStore:
         return self.get(job_id)
 
     def follow(
-        self, job_id: str, after: Place | None = None, give_up: Callable[[], bool] = never
+        self,
+        job_id: str,
+        after: Place | None = None,
+        give_up: Callable[[], bool] = never,
+        at_once: AtOnce | None = None,
     ) -> Iterator[list[Event]]:
         return self._follow(self.get(job_id), after, give_up)
 
@@ -530,6 +542,11 @@ class MemoryRing:
         if self.down:
             raise StoreUnavailable("the fake is down")
         return self.keys.get(token)
+
+    def find(self, key_id: str) -> ApiKey | None:
+        if self.down:
+            raise StoreUnavailable("the fake is down")
+        return next((key for key in self.keys.values() if key.id == key_id), None)
 
     def spend(self, key: ApiKey, jobs: int) -> Quota | None:
         limit = key.limits.rate_per_minute

@@ -10,9 +10,9 @@ import threading
 from typing import Any
 
 from redis.commands.core import Script
-from redis.exceptions import NoScriptError
 
 from distilq.connection import RedisClient
+from distilq.scripts import call_many
 
 #: Calls in one pipeline at most, so that no answer waits for many others.
 MOST = 64
@@ -77,12 +77,4 @@ class Together:
     def _send(self, batch: list[_Call]) -> list[Any]:
         if len(batch) == 1:
             return [self._script(args=batch[0].args)]
-        pipe = self._redis.pipeline(transaction=False)
-        for call in batch:
-            pipe.execute_command("EVALSHA", self._script.sha, 0, *call.args)
-        answers: list[Any] = pipe.execute(raise_on_error=False)
-        # Redis has been started anew and knows no scripts: the call for one loads it.
-        return [
-            self._script(args=call.args) if isinstance(answer, NoScriptError) else answer
-            for call, answer in zip(batch, answers, strict=True)
-        ]
+        return call_many(self._redis, self._script, [call.args for call in batch])

@@ -129,7 +129,7 @@ class Row:
         return self.parameters.logprobs is not None or self.parameters.best_of is not None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Emitted:
     """A new token of a job that streams."""
 

@@ -43,7 +43,9 @@ class Text:
         found = self._held + text[len(self._read) :]
         self._before, self._open = self._open, []
         self._read = self._tokenizer.decode(self._before)
-        keep = max((_overlap(found, stop) for stop in self._stops), default=0)
+        if not self._stops:
+            return self._give(found)
+        keep = max(_overlap(found, stop) for stop in self._stops)
         self._held = found[len(found) - keep :]
         return self._give(found[: len(found) - keep])
 

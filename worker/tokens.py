@@ -23,6 +23,8 @@ class HubTokenizer:
             reason = str(error).strip().split("\n")[0]
             raise ModelUnavailable(f"the tokenizer at {path} cannot be loaded: {reason}") from error
         self.size = len(self._tokenizer)
+        # That of tokenizers, which transformers calls as well: a fifth of the time per token.
+        self._decode = self._tokenizer.backend_tokenizer.decode
         #: Ids past the vocabulary are shown modulo its size, for models with random weights.
         self._modulo = modulo
 
@@ -35,11 +37,8 @@ class HubTokenizer:
 
         A character that the tokens leave unfinished reads as U+FFFD, as transformers has it.
         """
-        text: str = self._tokenizer.decode(
-            [token % self.size for token in ids] if self._modulo else list(ids),
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
+        known = [token % self.size for token in ids] if self._modulo else list(ids)
+        text: str = self._decode(known, skip_special_tokens=True)
         return text
 
 

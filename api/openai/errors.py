@@ -14,7 +14,7 @@ from distilq.errors import PROBLEM_PREFIX, DistilqError
 from ..problems import PROBLEM_JSON
 
 #: Also of routes below them, and of methods that they do not have.
-PATHS = ("/v1/completions", "/v1/models")
+PATHS = ("/v1/completions", "/v1/models", "/v1/files", "/v1/batches")
 
 #: Codes that OpenAI has names of its own for.
 CODES = {
@@ -51,6 +51,11 @@ def body(problem: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def answered(problem: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Status and body with which a request that met this problem is answered."""
+    return _status(problem["status"], _code(problem)), body(problem)
+
+
 def _in_openais_words(response: Response) -> Response:
     path = request.path
     if response.mimetype != PROBLEM_JSON:
@@ -58,8 +63,8 @@ def _in_openais_words(response: Response) -> Response:
     if not any(path == ours or path.startswith(f"{ours}/") for ours in PATHS):
         return response
     problem: dict[str, Any] = response.get_json()
-    response.status_code = _status(problem["status"], _code(problem))
-    response.set_data(json.dumps(body(problem), ensure_ascii=False) + "\n")
+    response.status_code, answer = answered(problem)
+    response.set_data(json.dumps(answer, ensure_ascii=False) + "\n")
     response.content_type = "application/json"
     if not problem["retryable"]:
         # openai's client would otherwise repeat whatever is 409 or above 499.

@@ -1,0 +1,34 @@
+"""The Python SDK: `Client` and its twin `AsyncClient`, which differ in who waits."""
+
+from distilq.client.asynchronous import AsyncClient, AsyncJobHandle
+from distilq.client.errors import (
+    ClientError,
+    ConnectionFailed,
+    NoAnswerInTime,
+    UnexpectedAnswer,
+    WaitTimedOut,
+)
+from distilq.client.events import DoneEvent, Event, StatusEvent, TokenEvent
+from distilq.client.options import Generation, Inputs
+from distilq.client.results import Mapped, Result
+from distilq.client.sync import Client, JobHandle
+
+__all__ = [
+    "AsyncClient",
+    "AsyncJobHandle",
+    "Client",
+    "ClientError",
+    "ConnectionFailed",
+    "DoneEvent",
+    "Event",
+    "Generation",
+    "Inputs",
+    "JobHandle",
+    "Mapped",
+    "NoAnswerInTime",
+    "Result",
+    "StatusEvent",
+    "TokenEvent",
+    "UnexpectedAnswer",
+    "WaitTimedOut",
+]

@@ -26,6 +26,7 @@ HOLDS = {
     "huggingface_hub": '"generated_text":',
     "The model's card on Azure": "Once upon a time,",
     "OpenAI": '"object":',
+    "Files and batches": '"custom_id": "b", "response": {"status_code": 200',
 }
 
 
@@ -38,6 +39,7 @@ def test_the_command_works(service: Running, tmp_path: Path, title: str, block: 
     said = subprocess.run(
         ["sh", "-eu"],  # noqa: S607 (a user's shell)
         input=script,
+        cwd=tmp_path,
         env=clean_environment(tmp_path),
         capture_output=True,
         text=True,

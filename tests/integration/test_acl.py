@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from flask.testing import FlaskClient
 from typer.testing import CliRunner
 
 from api.app import create_app
+from api.batches.runner import Runner
 from distilq import acl, keys
 from distilq.access import ApiKey, KeyRing, Limits
 from distilq.celery_app import make_celery
@@ -26,6 +29,7 @@ from distilq.cli.app import app
 from distilq.cli.ports import free_port
 from distilq.connection import connect
 from distilq.jobs import JobRequest, Outcome, Sequence
+from distilq.library import Library
 from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import Sweeper
@@ -109,18 +113,20 @@ def as_webhooks(port: int) -> Iterator[Any]:
 
 @pytest.fixture
 def settings(port: int) -> Settings:
-    chosen: dict[str, Any] = {
-        "redis_url": url(acl.API, port),
-        "model": MODEL,
-        "webhook_hosts": "hooks.example.com",
-    }
-    return Settings(**chosen, auth="on", max_wait_s=30)
+    return Settings(
+        redis_url=url(acl.API, port),
+        model=MODEL,
+        auth="on",
+        max_wait_s=30,
+        storage_url="memory://acl",
+        webhook_hosts="hooks.example.com",
+    )
 
 
 @pytest.fixture
 def client(admin: Any, as_api: Any, settings: Settings) -> Iterator[FlaskClient]:
     store = JobStore(as_api, settings)
-    yield create_app(settings, store, KeyRing(as_api)).test_client()
+    yield create_app(settings, store, KeyRing(as_api), Library.over(as_api, settings)).test_client()
     store.close()
 
 
@@ -170,7 +176,12 @@ def call(client: FlaskClient, bearer: dict[str, str], admin: Any) -> Call:
 
 
 def test_the_whole_api_works_as_its_user(
-    call: Call, admin: Any, as_api: Any, settings: Settings
+    client: FlaskClient,
+    bearer: dict[str, str],
+    call: Call,
+    admin: Any,
+    as_api: Any,
+    settings: Settings,
 ) -> None:
     claims = Claims(admin, MODEL, "w1")
     claims.beat(FAKE_WORKER.model_copy(update={"model": MODEL}))
@@ -188,6 +199,7 @@ def test_the_whole_api_works_as_its_user(
     cancel_while_somebody_waits(call, admin)
     score_while_a_worker_plays(call, admin)
     sweep_all_there_is(admin, as_api, settings)
+    work_through_a_file(client, bearer, admin, call)
     assert refused(admin) == []
 
 
@@ -227,6 +239,26 @@ def score_while_a_worker_plays(call: Call, admin: Any) -> None:
         played = threads.submit(play)
         call("POST", "/score", 200, JOB)
         played.result()
+
+
+def work_through_a_file(
+    client: FlaskClient, bearer: dict[str, str], admin: Any, call: Call
+) -> None:
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/jobs", "body": JOB}
+    form = {"purpose": "batch", "file": (BytesIO(json.dumps(line).encode()), "in.jsonl")}
+    file_id = client.post("/v1/files", data=form, headers=bearer).get_json()["id"]
+    asked = {"input_file_id": file_id, "endpoint": "/v1/jobs", "completion_window": "24h"}
+    batch_id = call("POST", "/v1/batches", 200, asked)["id"]
+    runner = Runner(client.application, client.application.extensions["distilq.library"])
+    runner.tick()
+    play_worker(Claims(admin, MODEL, "w4"))
+    call("GET", f"/v1/batches/{batch_id}/results", 200)
+    call("POST", f"/v1/batches/{batch_id}/cancel", 200)
+    runner.tick()
+    assert call("GET", f"/v1/batches/{batch_id}", 200)["status"] == "cancelled"
+    for path in ("/v1/batches", "/v1/files", f"/v1/files?after={file_id}"):
+        call("GET", path, 200)
+    call("DELETE", f"/v1/files/{file_id}", 200)
 
 
 def sweep_all_there_is(admin: Any, as_api: Any, settings: Settings) -> None:

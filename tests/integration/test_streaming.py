@@ -89,6 +89,25 @@ def test_streams_of_many_jobs_are_whole(store: JobStore, start_worker: StartWork
     assert all(each.is_whole() for each in late)
 
 
+def test_tokens_that_are_taken_at_once_are_in_no_list(
+    store: JobStore, start_worker: StartWorker
+) -> None:
+    start_worker()
+    draw, at_once = random.Random(0), Told()
+
+    def take(events: list[Event]) -> bool:
+        taken = draw.random() < 0.8
+        if taken:
+            at_once.hear([events])
+        return taken
+
+    job = store.submit(streaming("a", max_new_tokens=200, num_return_sequences=2))
+    for events in store.follow(job.id, at_once=take):
+        at_once.hear([events])  # in turn with `take`, never beside it
+    assert at_once.is_whole()
+    assert at_once.restarts == 0
+
+
 def test_a_stream_goes_on_wherever_it_was_cut(store: JobStore, start_worker: StartWorker) -> None:
     start_worker()
     job = store.submit(streaming("a", max_new_tokens=120, num_return_sequences=3))
@@ -166,7 +185,7 @@ def test_a_stream_lives_as_long_as_its_record(store: JobStore, redis_client: Any
     claims.finish([(claim, Outcome(result=[])) for claim in held], {})
     store.cancel(queued)
     for job_id in (kept, deleted, queued):
-        lives, record_lives = (redis_client.pttl(key(job_id)) for key in (keys.events, keys.job))
+        record_lives, lives = (redis_client.pttl(key(job_id)) for key in (keys.job, keys.events))
         assert 0 < lives <= record_lives <= lives + 1_000
     store.delete(deleted)
     assert not redis_client.exists(keys.events(deleted))

@@ -10,8 +10,10 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.openapi import RESPONSE_HEADERS, document
+from distilq.library import Library
 from distilq.settings import Settings
 from distilq.testing import MemoryRing, MemoryStore
+from distilq.testing_library import memory_library
 
 CARD_REQUEST = {
     "inputs": {"input_string": ["My name is John and I am", "Once upon a time,"]},
@@ -19,9 +21,15 @@ CARD_REQUEST = {
 }
 
 
-def make_client(store: MemoryStore, ring: MemoryRing | None = None, **settings: Any) -> FlaskClient:
+def make_client(
+    store: MemoryStore,
+    ring: MemoryRing | None = None,
+    library: Library | None = None,
+    **settings: Any,
+) -> FlaskClient:
     """A client of an API for the keys of `ring`; without one keys are off."""
-    app = create_app(Settings(auth="on" if ring else "off", **settings), store, ring)
+    known = Settings(auth="on" if ring else "off", **settings)
+    app = create_app(known, store, ring, library or memory_library())
     app.test_client_class = CheckedClient
     return app.test_client()
 
@@ -53,7 +61,7 @@ def _operation(response: TestResponse) -> dict[str, Any] | None:
     for path, methods in document()["paths"].items():
         template = path.split("/")
         pairs = list(zip(template, steps, strict=False))
-        if len(template) == len(steps) and all(t in ("{job_id}", "{model}", s) for t, s in pairs):
+        if len(template) == len(steps) and all(t.startswith("{") or t == s for t, s in pairs):
             method = response.request.method.lower()
             found: dict[str, Any] | None = methods.get("get" if method == "head" else method)
             return found

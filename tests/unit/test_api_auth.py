@@ -42,8 +42,13 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/v1/queue:resume", {}),
     ("POST", "/v1/queue:purge", {}),
 ]
-#: Their errors are OpenAI's: test_api_completions.py.
-OPENAIS = ["/v1/completions", "/v1/models", "/v1/models/<name:model>"]
+#: Their errors are OpenAI's: test_api_completions.py, test_api_files.py.
+OPENAIS = [
+    *("/v1/completions", "/v1/models", "/v1/models/<name:model>"),
+    *("/v1/files", "/v1/files/<file_id>", "/v1/files/<file_id>/content"),
+    *("/v1/batches", "/v1/batches/<batch_id>", "/v1/batches/<batch_id>/cancel"),
+    "/v1/batches/<batch_id>/results",
+]
 #: Their errors are TGI's.
 TGIS = {"/", "/generate", "/generate_stream", "/info"}
 ADMIN_ROUTES = [path for _, path, _ in ROUTES if path.startswith("/v1/queue:")]

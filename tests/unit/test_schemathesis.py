@@ -12,6 +12,7 @@ from api.app import create_app
 from distilq.jobs import JobRequest
 from distilq.settings import Settings
 from distilq.testing import FAKE_WORKER, MemoryStore
+from distilq.testing_library import memory_library
 
 pytest.importorskip("schemathesis")  # it needs Python 3.11
 import schemathesis
@@ -55,7 +56,7 @@ class PlayedStore(MemoryStore):
 
 
 store = PlayedStore()
-app = create_app(Settings(max_wait_s=1, auth="off"), store)
+app = create_app(Settings(max_wait_s=1, auth="off"), store, library=memory_library())
 schema = schemathesis.openapi.from_wsgi("/openapi.json", app, config=CONFIG)
 
 

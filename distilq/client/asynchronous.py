@@ -1,0 +1,207 @@
+"""The client for event loops: `sync.py` again, of which every docstring holds here too."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+from typing_extensions import Self, Unpack
+
+from distilq.cluster import Info, MissingJob, QueueState, WorkerState
+from distilq.jobs import Job, JobStatus
+
+from . import jobs, many
+from .async_driver import AsyncDriver
+from .events import Event, Following
+from .http import settings
+from .mapping import Map, check_in_flight
+from .options import Generation, Inputs, PriorityName, job_request, requests_of
+from .progress import bar
+from .results import Mapped, Result
+from .steps import Flow
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """distilq over HTTP; for one event loop."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 5,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.AsyncClient(
+            **settings(base_url, api_key, timeout, headers), transport=transport
+        )
+        self._retries = retries
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def generate(
+        self,
+        inputs: Inputs,
+        *,
+        timeout: float | None = 120.0,
+        priority: PriorityName = "interactive",
+        cancel_on_timeout: bool = True,
+        **parameters: Unpack[Generation],
+    ) -> Result:
+        """Submit a job and wait for its texts, `timeout` seconds at most (None: without end)."""
+        body = job_request(inputs, parameters, priority=priority)
+        flow = jobs.generate(body, timeout, self._retries, cancel_on_timeout=cancel_on_timeout)
+        return await self._run(flow)
+
+    async def submit(
+        self,
+        inputs: Inputs,
+        *,
+        priority: PriorityName = "normal",
+        stream: bool = False,
+        timeout_s: float | None = None,
+        start_within_s: float | None = None,
+        result_ttl_s: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        **parameters: Unpack[Generation],
+    ) -> AsyncJobHandle:
+        """Submit a job, and do not wait for it."""
+        body = job_request(
+            inputs,
+            parameters,
+            priority=priority,
+            stream=stream,
+            timeout_s=timeout_s,
+            start_within_s=start_within_s,
+            result_ttl_s=result_ttl_s,
+            metadata=metadata,
+        )
+        job = await self._run(jobs.submit(body, idempotency_key, self._retries))
+        return self.job(job.id)
+
+    async def submit_many(
+        self,
+        requests: Iterable[Inputs | Mapping[str, Any]],
+        *,
+        priority: PriorityName = "normal",
+        idempotency_key: str | None = None,
+        **parameters: Unpack[Generation],
+    ) -> list[AsyncJobHandle]:
+        """Submit up to 10,000 jobs at once, all or none; `map` takes any number."""
+        bodies = requests_of(requests, parameters, priority=priority)
+        ids = await self._run(many.submit_many(many.batch(bodies, idempotency_key), self._retries))
+        return [self.job(job_id) for job_id in ids]
+
+    def map(
+        self,
+        prompts: AsyncIterable[Inputs] | Iterable[Inputs],
+        *,
+        in_flight: int = 256,
+        ordered: bool = True,
+        progress: bool = False,
+        return_errors: bool = False,
+        priority: PriorityName = "bulk",
+        timeout_s: float | None = None,
+        result_ttl_s: int | None = None,
+        **parameters: Unpack[Generation],
+    ) -> AsyncGenerator[Mapped, None]:
+        """The outcome of each of any number of prompts, in their order or, without, as they end."""
+        check_in_flight(in_flight)
+
+        def body(inputs: Inputs) -> dict[str, Any]:
+            options = {"priority": priority, "timeout_s": timeout_s, "result_ttl_s": result_ttl_s}
+            return job_request(inputs, parameters, **options)
+
+        kept = Map(body, in_flight, self._retries, ordered=ordered, return_errors=return_errors)
+        flow = kept.outcomes(bar(prompts, shown=progress))
+        return AsyncDriver(self._http, flow, prompts).items()
+
+    def job(self, job_id: str) -> AsyncJobHandle:
+        """The handle of a job that was submitted before; asks the service nothing."""
+        return AsyncJobHandle(self, job_id)
+
+    def jobs(self, status: JobStatus | str | None = None) -> AsyncGenerator[Job, None]:
+        """All jobs, or those with a status, the newest first; fetched as far as they are read."""
+        wanted = None if status is None else JobStatus(status)
+        return AsyncDriver(self._http, many.jobs(wanted, self._retries)).items()
+
+    async def statuses(self, job_ids: Iterable[str]) -> list[Job | MissingJob]:
+        """One entry per id, in their order: the job, or that it is unknown or gone."""
+        return await self._run(many.statuses(job_ids, self._retries))
+
+    async def info(self) -> Info:
+        """Version, model, limits."""
+        return await self._run(many.fetch(Info, "/v1/info", self._retries))
+
+    async def queue(self) -> QueueState:
+        """How much is queued."""
+        return await self._run(many.fetch(QueueState, "/v1/queue", self._retries))
+
+    async def workers(self) -> list[WorkerState]:
+        """Those that are alive."""
+        return await self._run(many.workers(self._retries))
+
+    async def _run(self, flow: Flow[T]) -> T:
+        result: T = await AsyncDriver(self._http, flow).result()
+        return result
+
+
+class AsyncJobHandle:
+    """A job of the service. Its methods raise JobNotFound, JobGone, and what every method does."""
+
+    def __init__(self, client: AsyncClient, job_id: str) -> None:
+        self.id = job_id
+        self._client = client
+        self._retries = client._retries
+
+    def __repr__(self) -> str:
+        return f"AsyncJobHandle({self.id!r})"
+
+    async def status(self) -> Job:
+        """How it stands now."""
+        return await self._client._run(jobs.status(self.id, self._retries))
+
+    async def wait(self, timeout: float | None = None, *, cancel_on_timeout: bool = False) -> Job:
+        """The job once it is final, however it ended."""
+        flow = jobs.wait(self.id, timeout, self._retries, cancel_on_timeout=cancel_on_timeout)
+        return await self._client._run(flow)
+
+    async def result(
+        self, timeout: float | None = None, *, cancel_on_timeout: bool = False
+    ) -> Result:
+        """Its texts, once they are there."""
+        flow = jobs.result(self.id, timeout, self._retries, cancel_on_timeout=cancel_on_timeout)
+        return await self._client._run(flow)
+
+    def stream(self) -> AsyncGenerator[Event, None]:
+        """What happens to it, as it happens, from its first token on; the last is a DoneEvent."""
+        flow = Following(self.id, self._retries).events()
+        return AsyncDriver(self._client._http, flow).items()
+
+    async def cancel(self) -> Job:
+        """Cancel it, unless it has ended. One that runs is `canceling` for a few steps."""
+        return await self._client._run(jobs.cancel(self.id, self._retries))
+
+    async def delete(self) -> None:
+        """Forget its texts."""
+        await self._client._run(jobs.delete(self.id, self._retries))

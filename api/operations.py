@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from distilq import errors as e
 from distilq.cluster import Info, JobPage, QueueState
+from distilq.deliveries import Deliveries
 from distilq.jobs import BatchRequest, Job, JobRequest, StatusRequest
 
 from . import schemas
@@ -163,6 +164,18 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             202: Reply("It was running, and will stop within a few steps", Job, ("Retry-After",)),
         },
         (*JOB, e.JobAlreadyFinished),
+    ),
+    ("get", "/v1/jobs/{job_id}/deliveries"): Operation(
+        "getDeliveries",
+        "Look at how telling a job's webhook goes",
+        {200: Reply("Attempts, and what comes next", Deliveries)},
+        JOB,
+    ),
+    ("post", "/v1/jobs/{job_id}/redeliver"): Operation(
+        "redeliver",
+        "Tell a finished job's webhook again",
+        {202: Reply("It is told within seconds", Deliveries)},
+        (*JOB, e.JobNotFinished, e.NoWebhook, e.StoreFull),
     ),
     ("post", "/score"): Operation(
         "score",

@@ -31,6 +31,7 @@ from distilq.jobs import (
     Usage,
 )
 from distilq.parameters import Parameters
+from distilq.webhooks.rules import host_of
 
 Hash = Mapping[bytes, bytes]
 
@@ -66,6 +67,8 @@ def own_fields(request: JobRequest, cost: int) -> list[str | int]:
         fields += ["start_within_ms", within_ms(request)]
     if request.stream:
         fields += ["stream", 1]
+    if request.webhook is not None:
+        fields += ["hook", " ".join([host_of(request.webhook.url), *request.webhook.statuses])]
     return fields
 
 
@@ -114,7 +117,7 @@ def new_job(
         # pydantic copies a default deeply, which takes longer than all the rest.
         metrics=Metrics(),
         usage=Usage(),
-        urls=_urls(job_id),
+        urls=urls(job_id),
     )
 
 
@@ -146,7 +149,7 @@ def to_job(job_id: str, record: Hash, place: QueuePlace | None = None) -> Job:
         error=outcome.error,
         metrics=outcome.metrics,
         usage=outcome.usage,
-        urls=_urls(job_id),
+        urls=urls(job_id),
     )
 
 
@@ -155,7 +158,7 @@ def _parameters(request: dict[str, Any]) -> Parameters:
     return DEFAULTS.replaced(**{**known, "stop": tuple(known.get("stop", ()))})
 
 
-def _urls(job_id: str) -> Urls:
+def urls(job_id: str) -> Urls:
     path = f"/v1/jobs/{job_id}"
     return Urls(
         self=path, result=f"{path}/result", events=f"{path}/events", cancel=f"{path}/cancel"

@@ -13,14 +13,16 @@ from typing import Any, Protocol
 
 from typing_extensions import Self
 
-from distilq import keys, listing, queue, record
+from distilq import deliveries, keys, listing, queue, record
 from distilq.ahead import Ahead
 from distilq.cluster import JobPage, QueueState, WorkerState
 from distilq.connection import RedisClient, reaches_redis
+from distilq.deliveries import Deliveries
 from distilq.errors import (
     JobGone,
     JobNotFinished,
     JobNotFound,
+    NoWebhook,
     OwnerFull,
     QueueFull,
     StoreUnavailable,
@@ -130,6 +132,15 @@ class Jobs(Protocol):
 
     def delete(self, job_id: str) -> None:
         """Forget a final job's text. Raises what `get` does, and JobNotFinished."""
+
+    def deliveries(self, job_id: str) -> Deliveries:
+        """How telling its webhook goes. Raises what `get` does."""
+
+    def redeliver(self, job_id: str) -> Deliveries:
+        """Tell a final job's webhook again, whether it was told or not.
+
+        Raises what `get` does, JobNotFinished, and NoWebhook: there is none to tell of its end.
+        """
 
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
         """Newest first. Raises InvalidParameters on a cursor that is none."""
@@ -427,6 +438,20 @@ class JobStore:
         if not status.final:
             raise JobNotFinished(f"job {job_id} is {status.value}; cancel it first")
         self._scripts.delete(args=[job_id])
+
+    @reaches_redis
+    def deliveries(self, job_id: str) -> Deliveries:
+        self.get(job_id)
+        return deliveries.read(self.redis, job_id)
+
+    @reaches_redis
+    def redeliver(self, job_id: str) -> Deliveries:
+        status = self.get(job_id).status
+        if not status.final:
+            raise JobNotFinished(f"job {job_id} is {status.value}")
+        if not self._scripts.redeliver(args=[job_id]):
+            raise NoWebhook(f"there is none to be told that job {job_id} is {status.value}")
+        return deliveries.read(self.redis, job_id)
 
     @reaches_redis
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:

@@ -30,6 +30,8 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", f"/v1/jobs/{UNKNOWN}/result", None),
     ("GET", f"/v1/jobs/{UNKNOWN}/events", None),
     ("POST", f"/v1/jobs/{UNKNOWN}/cancel", None),
+    ("GET", f"/v1/jobs/{UNKNOWN}/deliveries", None),
+    ("POST", f"/v1/jobs/{UNKNOWN}/redeliver", None),
     ("POST", "/score", JOB),
     *(("POST", path, JOB) for path in ("/", "/generate", "/generate_stream")),
     ("GET", "/info", None),

@@ -17,6 +17,7 @@ from . import (
     events,
     job,
     jobs,
+    metrics,
     once,
     pages,
     problems,
@@ -59,7 +60,7 @@ def create_app(
     auth.install(app, settings.auth, ring)
     openai_errors.install(app)
     tgi_errors.install(app)
-    own = (jobs, job, events, deliveries, score, status, admin, pages)
+    own = (jobs, job, events, deliveries, score, status, metrics, admin, pages)
     for part in (*own, completions, models, files, batches, tgi):
         app.register_blueprint(part.blueprint)
     app.after_request(_add_headers)

@@ -39,6 +39,8 @@ class Claim(NamedTuple):
     #: Workers have died under it: it is to run beside no other.
     alone: bool
     request: bytes
+    #: Milliseconds from its submission to this claim.
+    waited_ms: int = 0
 
     @property
     def key(self) -> str:
@@ -54,6 +56,7 @@ class Claims:
         self._scripts = Scripts(redis)
         self._worker_id = worker_id
         self._slug = keys.slug(model)
+        self._histograms = keys.histograms(model)
         self._queues = queue.queues(model)
         self._calls = 0
         #: Set by `take`: a job waits for a worker of its own. This one should end what it holds.
@@ -85,8 +88,8 @@ class Claims:
         self._calls += 1
         self.asked_to_empty = bool(empty)
         return [
-            Claim(i.decode(), fence, int(rows), int(cost), level.decode(), bool(alone), request)
-            for i, fence, rows, cost, level, alone, request in claimed
+            Claim(i.decode(), fence, int(rows), int(cost), level.decode(), bool(alone), *rest)
+            for i, fence, rows, cost, level, alone, *rest in claimed
         ]
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], served_by: Mapping[str, str]) -> None:
@@ -143,11 +146,17 @@ class Claims:
         found = self.redis.blpop([keys.cancels(self._worker_id)], timeout=timeout_s)
         return None if found is None else found[1].decode()
 
-    def beat(self, state: WorkerState) -> None:
-        """Say that this worker is alive, and how it fares."""
+    def beat(self, state: WorkerState, observed: Mapping[str, int] | None = None) -> None:
+        """Say that this worker is alive, how it fares, and what it has observed since.
+
+        Sent twice, what was observed may count twice.
+        """
         self._scripts.beat(
-            keys=[keys.worker(state.id), keys.WORKERS],
-            args=[state.id, state.model_dump_json(), keys.HEARTBEAT_S, FORGET_WORKER_S * 1000],
+            keys=[keys.worker(state.id), keys.WORKERS, self._histograms],
+            args=[
+                *(state.id, state.model_dump_json(), keys.HEARTBEAT_S, FORGET_WORKER_S * 1000),
+                *(word for field in (observed or {}).items() for word in field),
+            ],
         )
 
     def leave(self) -> None:

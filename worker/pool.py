@@ -102,6 +102,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
             progress=self.engine.progress,
             stop_job=self._stop_job,
             state=self.face.state,
+            observations=self.engine.observations,
             watchdog=Watchdog(lambda: self._loops),
         )
         self.sweeper: Sweeper = self.app.distilq_sweeper
@@ -218,6 +219,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         outcomes = [(r.claim, outcome) for r, outcome in finished]
         claims, served_by = self.holdings.claims, self.face.served_by
         self._until_redis_answers(lambda: claims.finish(outcomes, served_by))
+        self._observe(outcomes)
         self._drop(r.claim for r, _ in finished)
         for key, _ in done:
             self._streams.forget(key)
@@ -227,6 +229,18 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
                     del self._running[r.claim.id]
         if self._hub is not None:
             self._hub.call_soon(self._tell_celery, [r for r, _ in finished])
+
+    def _observe(self, outcomes: list[tuple[Claim, Outcome]]) -> None:
+        """Times from submission on, of what has just ended."""
+        observe = self.engine.observations.observe
+        for claim, outcome in outcomes:
+            waited_s, times = claim.waited_ms / 1000, outcome.metrics
+            observe("queue_time", waited_s, claim.priority)
+            if times.time_to_first_token_ms is not None:
+                first_s = times.time_to_first_token_ms / 1000
+                observe("time_to_first_token", waited_s + first_s, claim.priority)
+            if times.run_ms is not None:
+                observe("end_to_end", waited_s + times.run_ms / 1000, claim.priority)
 
     def _drop(self, claims: Iterable[Claim]) -> None:
         if self.holdings.drop(claims):
@@ -280,6 +294,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
     def _hand_back(self) -> None:
         try:
             self.holdings.claims.release(self.holdings.all())
+            self.keeper.beat()
             self.holdings.claims.leave()
         except RedisError as error:
             log.warning("jobs not handed back, their leases will lapse: %s", error)

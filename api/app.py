@@ -17,6 +17,7 @@ from . import (
     events,
     job,
     jobs,
+    logs,
     metrics,
     once,
     pages,
@@ -56,6 +57,7 @@ def create_app(
     # A doubled slash is another address, not a redirect with a page of HTML.
     app.url_map.merge_slashes = False
     context.install(app, settings, store, library)
+    logs.install(app)
     problems.install(app)
     auth.install(app, settings.auth, ring)
     openai_errors.install(app)

@@ -41,6 +41,8 @@ class Claim(NamedTuple):
     request: bytes
     #: Milliseconds from its submission to this claim.
     waited_ms: int = 0
+    #: Of the HTTP request, or the batch, that submitted it.
+    request_id: str = ""
 
     @property
     def key(self) -> str:
@@ -88,8 +90,11 @@ class Claims:
         self._calls += 1
         self.asked_to_empty = bool(empty)
         return [
-            Claim(i.decode(), fence, int(rows), int(cost), level.decode(), bool(alone), *rest)
-            for i, fence, rows, cost, level, alone, *rest in claimed
+            Claim(
+                *(i.decode(), fence, int(rows), int(cost), level.decode(), bool(alone)),
+                *(request, waited_ms, request_id.decode()),
+            )
+            for i, fence, rows, cost, level, alone, request, waited_ms, request_id in claimed
         ]
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], served_by: Mapping[str, str]) -> None:
@@ -102,7 +107,7 @@ class Claims:
             args: list[str | int | bytes] = [self._slug]
             for claim, outcome in done[start : start + FINISHED_PER_CALL]:
                 fields = [*record.outcome_fields(outcome), *stamp]
-                args += [claim.id, claim.fence, _status(outcome).value]
+                args += [claim.id, claim.fence, status_of(outcome).value]
                 args += [outcome.usage.generated_tokens, len(fields), *fields]
             self._scripts.finish(args=args)
 
@@ -166,7 +171,8 @@ class Claims:
         self.redis.delete(*(key(self._worker_id) for key in mine))
 
 
-def _status(outcome: Outcome) -> JobStatus:
+def status_of(outcome: Outcome) -> JobStatus:
+    """How a job with this outcome has ended."""
     if outcome.error is None:
         return JobStatus.SUCCEEDED
     canceled = outcome.error["type"].endswith(":canceled")

@@ -201,7 +201,8 @@ class Keeper:
     def hand_back_idle(self, for_s: float) -> None:
         """Queue again what Celery kept to itself: rate limited, or lost with its connection."""
         for claim in self._holdings.idle(for_s):
-            log.warning("job %s never came to the engine; it is queued again", claim.id)
+            facts = {"job_id": claim.id, "request_id": claim.request_id}
+            log.warning("job %s never came to the engine; queued again", claim.id, extra=facts)
             self._holdings.hand_back(claim)
 
     def _renew(self) -> None:

@@ -22,7 +22,7 @@ from celery.worker import state
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from distilq.claims import Claim
+from distilq.claims import Claim, status_of
 from distilq.errors import GenerationFailed
 from distilq.jobs import JobRequest, Outcome
 from distilq.settings import Settings
@@ -71,6 +71,23 @@ def _loaded(settings: Settings) -> Engine:
         # One line for whoever reads the log, and a status that says: do not try again.
         print(f"distilq: {error.detail}", file=sys.stderr, flush=True)
         os._exit(NO_MODEL)
+
+
+def _ids(claim: Claim) -> dict[str, Any]:
+    """By which a job is found in the log."""
+    return {"job_id": claim.id, "request_id": claim.request_id}
+
+
+def _log_end(claim: Claim, outcome: Outcome) -> None:
+    facts = {
+        **_ids(claim),
+        "status": status_of(outcome).value,
+        "generated_tokens": outcome.usage.generated_tokens,
+        "run_ms": outcome.metrics.run_ms,
+    }
+    if outcome.error is not None:
+        facts["error"] = outcome.error["type"]
+    log.info("job %s has %s", claim.id, facts["status"], extra=facts)
 
 
 class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
@@ -137,6 +154,9 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
             older = self._running.get(job_id)
             self._running[job_id] = running
         self.holdings.note_taken_over(claim)
+        if log.isEnabledFor(logging.INFO):
+            facts = {**_ids(claim), "attempt_fence": claim.fence, "queue_ms": claim.waited_ms}
+            log.info("job %s starts", job_id, extra=facts)
         if older is None or older.claim != claim:
             self._submit(claim)
             if older is not None:  # lost and claimed again: what still runs of it ends unheard
@@ -149,7 +169,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         try:
             request = JobRequest.model_validate_json(claim.request)
         except ValidationError:
-            log.exception("the request of job %s cannot be read", claim.id)
+            log.exception("the request of job %s cannot be read", claim.id, extra=_ids(claim))
             problem = GenerationFailed("the worker cannot read the request").problem()
             self._given.put(([], [(claim.key, Outcome(error=problem))]))
         else:
@@ -220,6 +240,9 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         claims, served_by = self.holdings.claims, self.face.served_by
         self._until_redis_answers(lambda: claims.finish(outcomes, served_by))
         self._observe(outcomes)
+        if log.isEnabledFor(logging.INFO):
+            for claim, outcome in outcomes:
+                _log_end(claim, outcome)
         self._drop(r.claim for r, _ in finished)
         for key, _ in done:
             self._streams.forget(key)

@@ -21,6 +21,7 @@ BLOCKS = [
 ]
 #: What an answer of each section holds, whatever the text is that was drawn.
 HOLDS = {
+    "One request, whatever the client": "",
     "Server-sent events": "event: done",
     "Sending a request twice": '"status":"',
     "huggingface_hub": '"generated_text":',

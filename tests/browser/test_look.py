@@ -38,8 +38,9 @@ def test_every_state_is_accessible_and_fits(
     expect(page.locator("#loud")).to_be_visible()
 
     def looked_at() -> None:
-        writer.is_accessible()
         fits(page)
+        if not size:  # a second each; nothing is another element on a phone
+            writer.is_accessible()
 
     looked_at()
     writer.set(max_new_tokens=12)

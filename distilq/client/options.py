@@ -54,10 +54,14 @@ def requests_of(
     items: Iterable[Inputs | Mapping[str, Any]], parameters: Mapping[str, Any], **options: Any
 ) -> list[dict[str, Any]]:
     """The jobs of a batch: of prompts, and of whole requests, whose own fields go before."""
-    return [_request_of(item, job_request("", parameters, **options)) for item in items]
+    return [request_of(item, parameters, **options) for item in items]
 
 
-def _request_of(item: Inputs | Mapping[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+def request_of(
+    item: Inputs | Mapping[str, Any], parameters: Mapping[str, Any], **options: Any
+) -> dict[str, Any]:
+    """The same of one item."""
+    common = job_request("", parameters, **options)
     if not isinstance(item, Mapping) or "inputs" not in item:
         return {**common, "inputs": item}
     request: Mapping[str, Any] = item

@@ -153,6 +153,17 @@ def test_prompts_that_are_refused_do_not_spoil_the_others(twins: Twins, store: M
         list(client.map(prompts, top_p=2))
 
 
+def test_a_prompt_that_is_no_json_is_an_error_of_its_own(twins: Twins, store: MemoryStore) -> None:
+    client = twins.client(api(worked(store, finish_all)))
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    outcomes = list(client.map(["0", "\ud800", "2", deep, "4"], return_errors=True))
+    wrong = [outcome.index for outcome in outcomes if isinstance(outcome.error, e.MalformedJson)]
+    assert wrong == [1, 3]
+    assert texts(outcomes[i] for i in (0, 2, 4)) == ["0 and on", "2 and on", "4 and on"]
+
+
 def test_a_batch_that_is_too_large_is_sent_in_parts(twins: Twins, store: MemoryStore) -> None:
     transport = api(worked(store, finish_all), max_batch_body_bytes=1_024)
     client = twins.client(transport)
@@ -286,3 +297,20 @@ def test_jobs_of_a_map_are_what_was_asked_for(twins: Twins, store: MemoryStore) 
     list(twins.client(seen).map(["a"], top_k=3, **options))
     body = json.loads(seen.requests[0].content)
     assert body == {"jobs": [{"inputs": "a", "parameters": {"top_k": 3}, **options}]}
+
+
+def test_whole_requests_are_mapped_as_prompts_are(twins: Twins, store: MemoryStore) -> None:
+    seen = Faulty(api(worked(store, finish_all)))
+    whole = {"inputs": "b", "parameters": {"top_k": 5}, "priority": "interactive"}
+    outcomes = list(twins.client(seen).map(["a", whole, {"input_string": ["c"]}], top_k=3, seed=1))
+    assert texts(outcomes) == ["a and on", "b and on", "c and on"]
+    assert outcomes[1].prompt == whole
+    assert json.loads(seen.requests[0].content)["jobs"] == [
+        {"inputs": "a", "parameters": {"top_k": 3, "seed": 1}, "priority": "bulk"},
+        {"inputs": "b", "parameters": {"top_k": 5, "seed": 1}, "priority": "interactive"},
+        {
+            "inputs": {"input_string": ["c"]},
+            "parameters": {"top_k": 3, "seed": 1},
+            "priority": "bulk",
+        },
+    ]

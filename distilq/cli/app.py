@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from distilq.cli import jobs
+from distilq.cli.batch import batch
 from distilq.cli.dead import dead
 from distilq.cli.errors import STATUSES, CannotRun, one_line_errors
 from distilq.cli.generate import generate
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (generate, submit, jobs.wait, jobs.status, jobs.cancel, jobs.ls):
+for command in (generate, submit, jobs.wait, jobs.status, jobs.cancel, jobs.ls, batch):
     app.command(epilog=STATUSES)(command)
 app.add_typer(keys, name="keys")
 app.add_typer(dead, name="dead")

@@ -11,12 +11,14 @@ import typer
 from distilq.cli import jobs
 from distilq.cli.batch import batch
 from distilq.cli.dead import dead
+from distilq.cli.doctor import doctor
 from distilq.cli.errors import STATUSES, CannotRun, one_line_errors
 from distilq.cli.generate import generate
 from distilq.cli.keys import keys
 from distilq.cli.options import settings_with
 from distilq.cli.submit import submit
 from distilq.cli.table import settings_table
+from distilq.cli.top import top
 
 app = typer.Typer(
     help="Text generation with DistilGPT2 as durable jobs.",
@@ -25,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (generate, submit, jobs.wait, jobs.status, jobs.cancel, jobs.ls, batch):
+for command in (generate, submit, jobs.wait, jobs.status, jobs.cancel, jobs.ls, batch, top, doctor):
     app.command(epilog=STATUSES)(command)
 app.add_typer(keys, name="keys")
 app.add_typer(dead, name="dead")

@@ -9,7 +9,22 @@ from distilq.library import Library
 from distilq.settings import Settings
 from distilq.store import Jobs
 
-from . import admin, auth, context, events, job, jobs, once, pages, problems, score, status
+from . import (
+    admin,
+    auth,
+    context,
+    deliveries,
+    events,
+    job,
+    jobs,
+    logs,
+    metrics,
+    once,
+    pages,
+    problems,
+    score,
+    status,
+)
 from .openai import batches, completions, files, models
 from .openai import errors as openai_errors
 from .tgi import errors as tgi_errors
@@ -42,13 +57,13 @@ def create_app(
     # A doubled slash is another address, not a redirect with a page of HTML.
     app.url_map.merge_slashes = False
     context.install(app, settings, store, library)
+    logs.install(app)
     problems.install(app)
     auth.install(app, settings.auth, ring)
     openai_errors.install(app)
     tgi_errors.install(app)
-    for part in (jobs, job, events, score, status, admin, pages):
-        app.register_blueprint(part.blueprint)
-    for part in (completions, models, files, batches, tgi):
+    own = (jobs, job, events, deliveries, score, status, metrics, admin, pages)
+    for part in (*own, completions, models, files, batches, tgi):
         app.register_blueprint(part.blueprint)
     app.after_request(_add_headers)
     return app

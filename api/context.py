@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import BoundedSemaphore
-from typing import cast
+from typing import TypeVar, cast
 
 from flask import Flask, current_app, g, request
 
@@ -18,6 +18,8 @@ from distilq.store import Jobs
 
 #: Large requests that a process works on at once, see turns.py.
 LARGE_AT_ONCE = 2
+
+T = TypeVar("T")
 
 VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
 
@@ -58,6 +60,26 @@ def owner() -> Owner:
     """Whose request this is; nobody's, until a key was shown."""
     found: Owner = g.get("owner", NOBODY)
     return found
+
+
+def kept(items: Iterator[T]) -> Iterator[T]:
+    """The same, each made on behalf of this request's owner, also when the request is over.
+
+    Each in a context of its own: a server may ask for them from one thread or from several.
+    """
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # of a werkzeug proxy
+    return _kept(app, owner(), items)
+
+
+def _kept(app: Flask, asks: Owner, items: Iterator[T]) -> Iterator[T]:
+    while True:
+        with app.app_context():
+            g.owner = asks
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
 
 
 def settings() -> Settings:

@@ -18,6 +18,7 @@ from .prefer import note_applied
 from .schemas import BatchAccepted, JobRef, JobsQuery
 from .turns import LARGE_BYTES, LARGE_IDS, turn
 from .waiting import wait_as_preferred
+from .webhooks import refuse_strange_hosts
 
 #: Jobs that a status request has in memory at once, beside what it has made of others: as objects
 #: they take ten times the room of their JSON.
@@ -28,7 +29,9 @@ blueprint = Blueprint("jobs", __name__)
 
 @blueprint.post("/v1/jobs")
 def submit() -> Response:
-    job = submit_once(parse_body(JobRequest, settings().max_body_bytes))
+    asked = parse_body(JobRequest, settings().max_body_bytes)
+    refuse_strange_hosts([((), asked)])
+    job = submit_once(asked)
     job, waited_s = wait_as_preferred(job)
     response = as_job(job, 200 if job.status.final else 202)
     response.headers["Location"] = job.urls.self
@@ -60,6 +63,7 @@ def page() -> Response:
 
 
 def _submitted(batch: BatchRequest) -> list[str]:
+    refuse_strange_hosts((("jobs", number), job) for number, job in enumerate(batch.jobs))
     spend(len(batch.jobs))
     return store().submit_many(batch.jobs, once())
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from distilq import errors as e
 from distilq.cluster import Info, JobPage, QueueState
+from distilq.deliveries import Deliveries
 from distilq.jobs import BatchRequest, Job, JobRequest, StatusRequest
 
 from . import schemas
@@ -30,6 +31,8 @@ class Reply:
     model: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()
     media_type: str = "application/json"
+    #: Another that the client may ask for.
+    other_type: str | None = None
     #: Whether it comes as server-sent events instead, where the request says so.
     streamed: bool = False
 
@@ -163,6 +166,18 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             202: Reply("It was running, and will stop within a few steps", Job, ("Retry-After",)),
         },
         (*JOB, e.JobAlreadyFinished),
+    ),
+    ("get", "/v1/jobs/{job_id}/deliveries"): Operation(
+        "getDeliveries",
+        "Look at how telling a job's webhook goes",
+        {200: Reply("Attempts, and what comes next", Deliveries)},
+        JOB,
+    ),
+    ("post", "/v1/jobs/{job_id}/redeliver"): Operation(
+        "redeliver",
+        "Tell a finished job's webhook again",
+        {202: Reply("It is told within seconds", Deliveries)},
+        (*JOB, e.JobNotFinished, e.NoWebhook, e.StoreFull),
     ),
     ("post", "/score"): Operation(
         "score",
@@ -310,6 +325,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("get", "/v1/workers"): Operation(
         "getWorkers", "Who is working", {200: Reply("Live workers", schemas.Workers)}, STORE
+    ),
+    ("get", "/metrics"): Operation(
+        "getMetrics",
+        "Figures of the whole cluster, as Prometheus reads them",
+        {200: Reply("Metrics", media_type="text/plain", other_type="application/openmetrics-text")},
+        STORE,
     ),
     ("get", "/livez"): Operation(
         "isAlive", "Is this process alive", {200: Reply("It is", schemas.Health)}, access="open"

@@ -1,8 +1,9 @@
-"""Redis users for the API and the worker, with what each needs and no more: `distilq acl`.
+"""Redis users for the API, the worker and the dispatcher of webhooks, with what each needs and no
+more: `distilq acl`.
 
 Redis 6.2 knows no selectors: every command may be used on every pattern of a user. A script runs
 with the rights of who calls it, so those who may load scripts can do no more than without them.
-Found with ACL LOG; tests/integration/test_acl.py runs both parts as these users.
+Found with ACL LOG; tests/integration/test_acl.py runs all parts as these users.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from distilq import keys
 
 #: What to put the passwords in place of.
 API_PASSWORD, WORKER_PASSWORD = "API-PASSWORD", "WORKER-PASSWORD"
+WEBHOOKS_PASSWORD = "WEBHOOKS-PASSWORD"  # noqa: S105  # nosec B105
 
 #: Of a connection, of job records, and of the sweep that both do.
 COMMON_COMMANDS = (
@@ -28,12 +30,18 @@ API_COMMANDS = (
     *("zrevrank", "zrevrange", "expireat"),
 )
 WORKER_COMMANDS = ("script|exists", "brpop", "blpop", "incrby", "sismember", "zremrangebyscore")
+#: To take webhooks out of the outbox, and to note what came of them.
+WEBHOOKS_COMMANDS = (
+    *("ping", "time", "evalsha", "script|load", "exists", "pttl", "hget", "hmget", "hset", "hdel"),
+    *("hincrby", "zadd", "zrem", "zrange", "zrangebyscore"),
+)
 #: Celery's events and remote control.
 CELERY_COMMANDS = ("sadd", "srem", "psubscribe", "punsubscribe")
 
 COMMON_KEYS = (
     *(keys.job("*"), f"{keys.INDEX_PREFIX}*", keys.EXPIRY, keys.OWNERS, keys.FLIGHT, keys.TOTALS),
     *(keys.events("*"), keys.WORKERS, keys.worker("*"), keys.cancels("*")),
+    *(keys.OUTBOXES, keys.outbox("*"), keys.delivery("*")),
 )
 API_KEYS = (
     *(keys.API_KEYS, keys.rate("*"), keys.staging("*"), keys.readers("*")),
@@ -41,6 +49,8 @@ API_KEYS = (
     *(keys.batch("*"), keys.BATCHES, f"{keys.BATCHES}@*"),
 )
 WORKER_KEYS = (keys.claimed("*"), keys.nudge("*"))
+#: EXPIRY for `write_even_if_full` alone.
+WEBHOOKS_KEYS = (keys.job("*"), keys.OUTBOXES, keys.outbox("*"), keys.delivery("*"), keys.EXPIRY)
 #: The bindings of its exchanges, its mailboxes, one list per priority of kombu's, and its events.
 CELERY_KEYS = ("_kombu.binding*", "*.celery.pidbox", "*.celery.pidbox??[369]", "celeryev.*")
 
@@ -56,11 +66,14 @@ class User:
     password: str
     commands: tuple[str, ...]
     keys: tuple[str, ...]
-    channels: tuple[str, ...]
+    channels: tuple[str, ...] = ()
+    #: Whether it has to do with the queues of the models.
+    has_queues: bool = True
 
     def line(self, models: Iterable[str], db: int) -> str:
         """The command that makes this user, or makes it anew."""
-        own = [pattern for model in models for pattern in _of(keys.slug(model))]
+        named = models if self.has_queues else ()
+        own = [pattern for model in named for pattern in _of(keys.slug(model))]
         commands = self.commands if db == 0 else ("select", *self.commands)
         words = [
             *("ACL", "SETUSER", self.name, "reset", "on", f">{self.password}"),
@@ -85,12 +98,15 @@ WORKER = User(
     (*COMMON_KEYS, *WORKER_KEYS, *CELERY_KEYS),
     (*COMMON_CHANNELS, *CELERY_CHANNELS),
 )
+WEBHOOKS = User(
+    "distilq-webhooks", WEBHOOKS_PASSWORD, WEBHOOKS_COMMANDS, WEBHOOKS_KEYS, has_queues=False
+)
 
 
 def lines(models: Iterable[str], db: int = 0) -> list[str]:
-    """Two `ACL SETUSER` commands, for the queues of these models in this database."""
+    """Three `ACL SETUSER` commands, for the queues of these models in this database."""
     chosen = list(models)
-    return [user.line(chosen, db) for user in (API, WORKER)]
+    return [user.line(chosen, db) for user in (API, WORKER, WEBHOOKS)]
 
 
 def _of(slug: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@
     │   ├── JobAlreadyFinished       409
     │   ├── JobNotSucceeded          409
     │   ├── NotRequeueable           409
+    │   ├── NoWebhook                409
     │   ├── IdempotencyInFlight      409
     │   ├── BatchAlreadyFinished     409
     │   ├── JobGone                  410
@@ -179,6 +180,10 @@ class JobNotSucceeded(RequestError):
 
 class NotRequeueable(RequestError):
     code, title, status = "not_requeueable", "The entry holds no request that could be run", 409
+
+
+class NoWebhook(RequestError):
+    code, title, status = "no_webhook", "The job has no webhook for how it ended", 409
 
 
 class IdempotencyInFlight(RequestError):

@@ -32,6 +32,7 @@ MAX_ROWS = 128
 MAX_INPUT_CHARS = 65_536
 MAX_BATCH_JOBS = 10_000
 MAX_STATUS_IDS = 1_000
+MAX_URL_CHARS = 2_048
 
 
 def new_id() -> str:
@@ -56,6 +57,15 @@ class JobStatus(str, Enum):
 
 
 FINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.EXPIRED})
+
+
+class EndEvent(str, Enum):
+    """What a webhook may be told: that a job has come to one of its final states."""
+
+    SUCCEEDED = "job.succeeded"
+    FAILED = "job.failed"
+    CANCELED = "job.canceled"
+    EXPIRED = "job.expired"
 
 
 class Priority(str, Enum):
@@ -149,6 +159,20 @@ class ScoreRequest(Wire):
         return prompt + rows * self.parameters.new_tokens_at_most
 
 
+class Webhook(Wire):
+    """Whom to tell of a job's end. Which hosts may be named is the service's to say."""
+
+    url: str = Field(max_length=MAX_URL_CHARS, description="an https address")
+    events: tuple[EndEvent, ...] | None = Field(
+        None, min_length=1, max_length=len(EndEvent), description="null, or left out: every end"
+    )
+
+    @property
+    def statuses(self) -> list[str]:
+        """The final states that it asks for."""
+        return [event.value.removeprefix("job.") for event in self.events or EndEvent]
+
+
 class JobRequest(ScoreRequest):
     """The body of POST /v1/jobs."""
 
@@ -161,7 +185,7 @@ class JobRequest(ScoreRequest):
     result_ttl_s: Integer = Field(
         86_400, ge=1, le=604_800, description="seconds the result is kept after completion"
     )
-    webhook: None = Field(None, description="webhooks are not offered yet")
+    webhook: Webhook | None = Field(None, description="an address that is told of the job's end")
     metadata: dict[MetadataText, MetadataText] = Field(
         default_factory=dict, max_length=16, description="yours; given back with the job"
     )

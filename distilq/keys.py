@@ -62,6 +62,8 @@ FILES, BATCHES = "distilq:files", "distilq:batches"
 FILE_EXPIRY = "distilq:files:expiry"
 #: HASH of counters since the first start: submitted, succeeded, failed, …, generated_tokens.
 TOTALS = "distilq:totals"
+#: ZSET of the hosts that webhooks are to be sent to, by the time in ms at which one may be due.
+OUTBOXES = "distilq:outboxes"
 
 
 @lru_cache(maxsize=64)  # it stands in most keys, and a process has few models
@@ -82,6 +84,23 @@ def job(job_id: str) -> str:
 def events(job_id: str) -> str:
     """STREAM: the tokens of a job that streams; lives as long as its record."""
     return f"distilq:events:{job_id}"
+
+
+def outbox(host: str) -> str:
+    """ZSET of ids of finished jobs by the time in ms at which a host is told of them next.
+
+    Who sends one moves it a lease further first, so that another sends it should the first die.
+    """
+    return f"distilq:outbox:{host}"
+
+
+def delivery(job_id: str) -> str:
+    """HASH: how telling a job's webhook goes; lives as long as the job's record.
+
+    `state`; `host`; `next`: time in ms of the next attempt; `tries`: how often it was taken since
+    it was asked for; `fence`; `attempts`: how many were noted, and `attempt:N`: the last of them.
+    """
+    return f"distilq:delivery:{job_id}"
 
 
 def readers(api_id: str) -> str:
@@ -221,6 +240,11 @@ def counters(model: str) -> str:
     the others: the same of one owner.
     """
     return _of(model, "counters")
+
+
+def histograms(model: str) -> str:
+    """HASH of what workers have observed (`distilq/histograms.py`), since the first start."""
+    return _of(model, "histograms")
 
 
 def drain(model: str) -> str:

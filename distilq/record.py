@@ -30,7 +30,9 @@ from distilq.jobs import (
     Urls,
     Usage,
 )
+from distilq.logs import REQUEST_ID
 from distilq.parameters import Parameters
+from distilq.webhooks.rules import host_of
 
 Hash = Mapping[bytes, bytes]
 
@@ -50,6 +52,8 @@ RESULT = TypeAdapter(list[list[Sequence]])
 def common_fields(model: str, owner: str) -> list[str | int]:
     """Field and value, in turn, that all new records of a model and an owner have."""
     fields: list[str | int] = ["v", keys.VERSION, "model", model, "slug", keys.slug(model)]
+    if request_id := REQUEST_ID.get():
+        fields += ["request_id", request_id]
     return [*fields, "owner", owner] if owner else fields
 
 
@@ -66,6 +70,8 @@ def own_fields(request: JobRequest, cost: int) -> list[str | int]:
         fields += ["start_within_ms", within_ms(request)]
     if request.stream:
         fields += ["stream", 1]
+    if request.webhook is not None:
+        fields += ["hook", " ".join([host_of(request.webhook.url), *request.webhook.statuses])]
     return fields
 
 
@@ -114,7 +120,7 @@ def new_job(
         # pydantic copies a default deeply, which takes longer than all the rest.
         metrics=Metrics(),
         usage=Usage(),
-        urls=_urls(job_id),
+        urls=urls(job_id),
     )
 
 
@@ -146,7 +152,7 @@ def to_job(job_id: str, record: Hash, place: QueuePlace | None = None) -> Job:
         error=outcome.error,
         metrics=outcome.metrics,
         usage=outcome.usage,
-        urls=_urls(job_id),
+        urls=urls(job_id),
     )
 
 
@@ -155,7 +161,7 @@ def _parameters(request: dict[str, Any]) -> Parameters:
     return DEFAULTS.replaced(**{**known, "stop": tuple(known.get("stop", ()))})
 
 
-def _urls(job_id: str) -> Urls:
+def urls(job_id: str) -> Urls:
     path = f"/v1/jobs/{job_id}"
     return Urls(
         self=path, result=f"{path}/result", events=f"{path}/events", cancel=f"{path}/cancel"

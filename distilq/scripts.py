@@ -22,17 +22,20 @@ NAMES = (
     "commit",
     "delete",
     "emit",
+    "end_webhook",
     "expire",
     "finish",
     "pause",
     "purge",
     "rate",
+    "redeliver",
     "release",
     "renew",
     "resume",
     "stage",
     "submit",
     "sweep",
+    "take_webhooks",
     "watch",
 )
 
@@ -72,17 +75,20 @@ class Scripts:
     commit: Script
     delete: Script
     emit: Script
+    end_webhook: Script
     expire: Script
     finish: Script
     pause: Script
     purge: Script
     rate: Script
+    redeliver: Script
     release: Script
     renew: Script
     resume: Script
     stage: Script
     submit: Script
     sweep: Script
+    take_webhooks: Script
     watch: Script
 
     def __init__(self, redis: RedisClient) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Auth = Literal["auto", "on", "off"]
@@ -60,8 +60,25 @@ class Settings(BaseSettings):
     max_wait_s: int = Field(60, ge=1, le=300, description="longest `Prefer: wait` and /score wait")
     max_queued_jobs: int = Field(200_000, ge=1, description="queued jobs before 503")
     max_queued_tokens: int = Field(200_000_000, ge=1, description="queued tokens before 503")
+    webhook_hosts: str = Field(
+        "",
+        pattern=r"^ *((\*\.)?[A-Za-z0-9_.-]+ *, *)*((\*\.)?[A-Za-z0-9_.-]+ *)?$",
+        description="hosts that webhooks may have: names and *.names, comma-separated",
+    )
+    webhook_allow_private: bool = Field(
+        False, description="http and private addresses too, for development"
+    )
+    webhook_secrets: SecretStr = Field(
+        SecretStr(""), description="whsec_… that webhooks are signed with; two while they rotate"
+    )
     auth: Auth = Field(
         "auto", description="API keys: on, off, or auto: where not only loopback is listened on"
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="text, or json: an object per line"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="info: a line per request, and per job that starts or ends"
     )
     api_processes: int = Field(1, ge=1, le=64, description="gunicorn processes")
     api_threads: int = Field(320, ge=1, le=1024, description="threads per gunicorn process")

@@ -9,24 +9,29 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from typing_extensions import Self
 
-from distilq import keys, listing, queue, record
+from distilq import deliveries, keys, listing, queue, record
 from distilq.ahead import Ahead
 from distilq.cluster import JobPage, QueueState, WorkerState
 from distilq.connection import RedisClient, reaches_redis
+from distilq.deliveries import Deliveries
 from distilq.errors import (
     JobGone,
     JobNotFinished,
     JobNotFound,
+    NoWebhook,
     OwnerFull,
     QueueFull,
     StoreUnavailable,
 )
 from distilq.events import AtOnce, Event, Place
 from distilq.following import Following, follow_end
+from distilq.histograms import Histogram
+from distilq.histograms import read as histograms_of
 from distilq.jobs import Job, JobRequest, JobStatus, Priority, QueuePlace, new_id
 from distilq.once import IN_FLIGHT, Once, batch_ids
 from distilq.owner import EVERYBODY, Owner
@@ -50,6 +55,17 @@ CAPS = {
     "own_tokens": (OwnerFull, "tokens of your jobs are queued"),
     "own_in_flight": (OwnerFull, "of your jobs are queued or running"),
 }
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Counts since the first start, of all models, and the histograms of this one."""
+
+    #: Jobs submitted, and ended by status; generated_tokens.
+    totals: dict[str, int]
+    histograms: list[Histogram]
+    #: Entries of the dead list now.
+    dead: int
 
 
 def never() -> bool:
@@ -131,6 +147,15 @@ class Jobs(Protocol):
     def delete(self, job_id: str) -> None:
         """Forget a final job's text. Raises what `get` does, and JobNotFinished."""
 
+    def deliveries(self, job_id: str) -> Deliveries:
+        """How telling its webhook goes. Raises what `get` does."""
+
+    def redeliver(self, job_id: str) -> Deliveries:
+        """Tell a final job's webhook again, whether it was told or not.
+
+        Raises what `get` does, JobNotFinished, and NoWebhook: there is none to tell of its end.
+        """
+
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
         """Newest first. Raises InvalidParameters on a cursor that is none."""
 
@@ -138,6 +163,9 @@ class Jobs(Protocol):
 
     def workers(self) -> list[WorkerState]:
         """The workers alive now, oldest first."""
+
+    def observed(self) -> Observed:
+        """What has happened since the first start."""
 
     def pause(self, priority: Priority) -> None:
         """Let no worker take jobs of this priority, until `resume`."""
@@ -429,6 +457,20 @@ class JobStore:
         self._scripts.delete(args=[job_id])
 
     @reaches_redis
+    def deliveries(self, job_id: str) -> Deliveries:
+        self.get(job_id)
+        return deliveries.read(self.redis, job_id)
+
+    @reaches_redis
+    def redeliver(self, job_id: str) -> Deliveries:
+        status = self.get(job_id).status
+        if not status.final:
+            raise JobNotFinished(f"job {job_id} is {status.value}")
+        if not self._scripts.redeliver(args=[job_id]):
+            raise NoWebhook(f"there is none to be told that job {job_id} is {status.value}")
+        return deliveries.read(self.redis, job_id)
+
+    @reaches_redis
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
         of = None if self.owner.sees_all else self.owner.id
         jobs: list[Job] = []
@@ -449,6 +491,19 @@ class JobStore:
     @reaches_redis
     def workers(self) -> list[WorkerState]:
         return listing.workers(self.redis, self.model)
+
+    @reaches_redis
+    def observed(self) -> Observed:
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hgetall(keys.TOTALS)
+        pipe.hgetall(keys.histograms(self.model))
+        pipe.zcard(keys.dead(self.model))
+        totals, histograms, dead = pipe.execute()
+        return Observed(
+            {name.decode(): int(count) for name, count in totals.items()},
+            histograms_of(histograms),
+            dead,
+        )
 
     @reaches_redis
     def pause(self, priority: Priority) -> None:

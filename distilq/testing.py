@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -19,6 +20,7 @@ from typing_extensions import Self
 from distilq import keys
 from distilq.access import ApiKey
 from distilq.cluster import JobPage, QueueLevel, QueueState, WorkerState
+from distilq.deliveries import Attempt, Deliveries
 from distilq.errors import (
     Canceled,
     DistilqError,
@@ -27,6 +29,7 @@ from distilq.errors import (
     JobGone,
     JobNotFinished,
     JobNotFound,
+    NoWebhook,
     OwnerFull,
     QueueFull,
     StartedTooLate,
@@ -49,7 +52,8 @@ from distilq.jobs import Sequence as Text
 from distilq.once import Once
 from distilq.owner import EVERYBODY, Owner
 from distilq.rates import WINDOW_S, Quota
-from distilq.store import GIVE_UP_S, never
+from distilq.store import GIVE_UP_S, Observed, never
+from distilq.webhooks import schedule
 
 #: A worker as its heartbeat would describe it.
 FAKE_WORKER = WorkerState(
@@ -98,6 +102,7 @@ class _Record:
     owner: str = ""
     tokens: list[Token] = field(default_factory=list)
     deleted_at: datetime | None = None
+    deliveries: Deliveries = field(default_factory=Deliveries)
 
     @property
     def gone_at(self) -> datetime | None:
@@ -230,6 +235,21 @@ class MemoryStore:
         with self._changed:
             self._records[job_id].deleted_at = self.clock()
 
+    def deliveries(self, job_id: str) -> Deliveries:
+        self.get(job_id)
+        return self._records[job_id].deliveries
+
+    def redeliver(self, job_id: str) -> Deliveries:
+        status = self.get(job_id).status
+        record = self._records[job_id]
+        if not status.final:
+            raise JobNotFinished(f"job {job_id} is {status.value}")
+        if record.deliveries.state is None:
+            raise NoWebhook(f"there is none to be told that job {job_id} is {status.value}")
+        due = {"state": "pending", "next_try_at": self.clock()}
+        record.deliveries = record.deliveries.model_copy(update=due)
+        return record.deliveries
+
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
         self.ping()
         offset = self._offset(cursor)
@@ -276,6 +296,13 @@ class MemoryStore:
             workers=len(self.alive),
         )
 
+    def observed(self) -> Observed:
+        self.ping()
+        statuses = Counter(record.job.status.value for record in self._records.values())
+        tokens = sum(record.job.usage.generated_tokens for record in self._records.values())
+        totals = {"submitted": len(self._records), "generated_tokens": tokens}
+        return Observed({**totals, **statuses}, [], 0)
+
     def workers(self) -> list[WorkerState]:
         self.ping()
         return list(self.alive)
@@ -315,6 +342,18 @@ class MemoryStore:
     def expire(self, job_id: str) -> Job:
         """queued -> expired."""
         return self._end(job_id, JobStatus.EXPIRED, error=StartedTooLate().problem())
+
+    def deliver(self, job_id: str, status: int) -> None:
+        """What a dispatcher notes, once the receiver has answered with this status."""
+        known = self._records[job_id].deliveries
+        attempt = Attempt(at=self.clock(), status=status, duration_ms=1)
+        then = schedule.after(status, "", len(known.attempts) + 1)
+        pending = then.state == "pending"
+        self._records[job_id].deliveries = Deliveries(
+            state=then.state,
+            next_try_at=self.clock() + timedelta(seconds=then.pause_s) if pending else None,
+            attempts=[*known.attempts, attempt],
+        )
 
     # How it is kept
 
@@ -435,6 +474,9 @@ class MemoryStore:
         ttl = timedelta(seconds=record.request.result_ttl_s)
         times = {"completed_at": now, "expires_at": now + ttl}
         record.job = record.job.model_copy(update={"status": status, **times, **changes})
+        webhook = record.request.webhook
+        if webhook is not None and status.value in webhook.statuses:
+            record.deliveries = Deliveries(state="pending", next_try_at=now)
         self._changed.notify_all()
 
     def _echo(self, job_id: str) -> Outcome:

@@ -142,10 +142,13 @@ def _line(number: int, offset: int, length: int, held: bytearray, most: int) -> 
 
 
 def _refuse_what_batches_have_not(found: CompletionLine | JobLine) -> None:
-    if found.body.stream:
-        detail = "is not offered in batches"
-        entry = {"pointer": "#/body/stream", "code": "not_offered", "detail": detail}
-        raise InvalidParameters(errors=[entry])
+    # A job of a batch is forgotten once its row is written: nobody could be told of it for long.
+    webhook = isinstance(found, JobLine) and found.body.webhook is not None
+    for name, given in (("stream", found.body.stream), ("webhook", webhook)):
+        if given:
+            detail = "is not offered in batches"
+            entry = {"pointer": f"#/body/{name}", "code": "not_offered", "detail": detail}
+            raise InvalidParameters(errors=[entry])
 
 
 def _refused(number: int, known: str | None, error: DistilqError) -> Refused:

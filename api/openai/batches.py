@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-from flask import Blueprint, Response, stream_with_context
+from flask import Blueprint, Response
 
 from distilq.batches import Batch, BatchStatus, Head, new_batch_id
 from distilq.errors import BatchAlreadyFinished
@@ -13,7 +13,7 @@ from distilq.errors import BatchAlreadyFinished
 from ..answers import as_json
 from ..batches.results import Results
 from ..bodies import parse_body, parse_query
-from ..context import library, owner, settings
+from ..context import kept, library, owner, settings
 from ..once import once
 from ..waiting import no_use_in_waiting, slot
 from .file_schemas import (
@@ -67,7 +67,7 @@ def results(batch_id: str) -> Response:
     with ExitStack() as held:
         held.enter_context(slot())
         found = Results(library(), batch_id, no_use_in_waiting())
-        rows = stream_with_context(found.rows(query.order, follow=query.follow))
+        rows = kept(found.rows(query.order, follow=query.follow))
         response = Response(rows, content_type="application/jsonl")
         response.call_on_close(held.pop_all().close)
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold rows back

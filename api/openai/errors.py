@@ -1,4 +1,7 @@
-"""Problems -> OpenAI's error bodies, on its routes; all else of an answer stays as it is."""
+"""Problems -> OpenAI's error bodies, on its routes; all else of an answer stays as it is.
+
+Who says that it accepts problems gets those, there too.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ def answered(problem: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
 def _in_openais_words(response: Response) -> Response:
     path = request.path
-    if response.mimetype != PROBLEM_JSON:
+    if response.mimetype != PROBLEM_JSON or PROBLEM_JSON in request.accept_mimetypes.values():
         return response
     if not any(path == ours or path.startswith(f"{ours}/") for ours in PATHS):
         return response

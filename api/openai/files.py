@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flask import Blueprint, Response, stream_with_context
+from flask import Blueprint, Response
 
 from distilq.files import File
+from distilq.storage import Storage
 
 from ..answers import as_json
 from ..batches.rows import unstored
@@ -40,11 +41,9 @@ def get(file_id: str) -> Response:
 @blueprint.get("/v1/files/<file_id>/content")
 def content(file_id: str) -> Response:
     file = library().files.get(file_id)
-    blocks = _content(file)
+    blocks = _content(file, library().storage)
     first = next(blocks, b"")  # what cannot be read is known before the status is sent
-    response = Response(
-        stream_with_context(_chained(first, blocks)), content_type="application/octet-stream"
-    )
+    response = Response(_chained(first, blocks), content_type="application/octet-stream")
     response.content_length = file.bytes
     return response
 
@@ -56,9 +55,9 @@ def delete(file_id: str) -> Response:
     return as_json(FileDeleted(id=file_id))
 
 
-def _content(file: File) -> Iterator[bytes]:
+def _content(file: File, storage: Storage) -> Iterator[bytes]:
     for path in file.parts:
-        blocks = library().storage.read(path)
+        blocks = storage.read(path)
         if file.purpose == "batch":
             yield from blocks
         else:

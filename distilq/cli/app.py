@@ -19,6 +19,7 @@ from distilq.cli.options import settings_with
 from distilq.cli.submit import submit
 from distilq.cli.table import settings_table
 from distilq.cli.top import top
+from distilq.cli.webhooks import webhooks
 
 app = typer.Typer(
     help="Text generation with DistilGPT2 as durable jobs.",
@@ -31,6 +32,7 @@ for command in (generate, submit, jobs.wait, jobs.status, jobs.cancel, jobs.ls, 
     app.command(epilog=STATUSES)(command)
 app.add_typer(keys, name="keys")
 app.add_typer(dead, name="dead")
+app.add_typer(webhooks, name="webhooks")
 
 
 @app.command()
@@ -106,7 +108,7 @@ def acl(
     ] = None,
     redis_url: Annotated[str | None, typer.Option(help="Its database counts.")] = None,
 ) -> None:
-    """Print Redis users for the API and the worker, as ACL SETUSER commands to run in redis-cli."""
+    """Print Redis users for the parts of the service, as ACL SETUSER commands for redis-cli."""
     with one_line_errors():
         from distilq.acl import lines
         from distilq.connection import database

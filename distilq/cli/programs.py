@@ -14,12 +14,20 @@ API_STOP_S = 8.0
 GOODBYE_S = 2.0
 
 
+WEBHOOK_SECRETS = "DISTILQ_WEBHOOK_SECRETS"
+
+
 def environment(settings: Settings) -> dict[str, str]:
-    """This process's environment with `settings` written out as DISTILQ_* variables."""
+    """This process's environment with `settings` written out as DISTILQ_* variables.
+
+    But for the secrets of webhooks, which are their dispatcher's alone.
+    """
     variables = {
         f"DISTILQ_{name.upper()}": str(getattr(settings, name)) for name in Settings.model_fields
     }
-    return {**os.environ, **variables, "PYTHONUNBUFFERED": "1"}
+    found = {**os.environ, **variables, "PYTHONUNBUFFERED": "1"}
+    del found[WEBHOOK_SECRETS]
+    return found
 
 
 def api(settings: Settings, host: str, port: int) -> Program:
@@ -47,3 +55,10 @@ def worker(settings: Settings, number: int, of: int, port: int) -> Program:
         *("-n", f"distilq-{number}-{port}@%h"),
     ]
     return Program(f"worker-{number}", command, env, settings.drain_s + GOODBYE_S)
+
+
+def webhooks(settings: Settings) -> Program:
+    """The dispatcher, which stops with the API: what it has not told by then waits in Redis."""
+    secrets = {WEBHOOK_SECRETS: settings.webhook_secrets.get_secret_value()}
+    command = [sys.executable, "-m", "distilq.cli", "webhooks", "run"]
+    return Program("webhooks", command, environment(settings) | secrets, API_STOP_S)

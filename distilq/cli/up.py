@@ -24,6 +24,7 @@ from distilq.cli.preflight import ModelFound, check_model
 from distilq.cli.redis_address import written_address
 from distilq.cli.redis_server import OwnRedis, answers, check_joined
 from distilq.cli.supervisor import Interrupted, Supervisor
+from distilq.cli.webhooks import checked_secrets
 from distilq.loopback import keys_required
 from distilq.settings import Settings
 
@@ -50,7 +51,7 @@ def run(settings: Settings, listen: Listen, workers: int) -> None:
     Raises:
         CannotRun: something is missing or keeps failing.
     """
-    console = Console()
+    console = Console(in_json=settings.log_format == "json")
     try:
         with Supervisor(console) as supervisor:
             own, model, settings = _prepare(supervisor, settings, listen)
@@ -73,6 +74,8 @@ def _prepare(
     """All that can be found wrong before anything starts, and the settings that follow from it."""
     if why := why_unusable(listen.host, listen.port):
         raise CannotRun(f"cannot listen on {listen.host}:{listen.port}: {why} (--port chooses)")
+    if settings.webhook_hosts:
+        checked_secrets(settings)
     own = None
     if "redis_url" in settings.model_fields_set:
         check_joined(settings.redis_url, settings.allow_volatile)
@@ -98,7 +101,8 @@ def _start(
     supervisor.start(
         *(programs.worker(settings, n, workers, listen.port) for n in range(1, workers + 1))
     )
-    supervisor.start(programs.api(settings, listen.host, listen.port))
+    dispatcher = [programs.webhooks(settings)] if settings.webhook_hosts else []
+    supervisor.start(programs.api(settings, listen.host, listen.port), *dispatcher)
     _wait(supervisor, _is_ready(listen.url), SERVICE_READY_S, "the service")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -12,8 +14,9 @@ from typing_extensions import Self, Unpack
 from distilq.cluster import Info, MissingJob, QueueState, WorkerState
 from distilq.jobs import Job, JobStatus
 
-from . import jobs, many
+from . import batches, jobs, many
 from .async_driver import AsyncDriver
+from .batches import BatchState, Endpoint, Order
 from .events import Event, Following
 from .http import settings
 from .mapping import Map, check_in_flight
@@ -136,6 +139,23 @@ class AsyncClient:
         flow = kept.outcomes(bar(prompts, shown=progress))
         return AsyncDriver(self._http, flow, prompts).items()
 
+    async def batch(
+        self,
+        file: str | PathLike[str],
+        *,
+        endpoint: Endpoint = "/v1/completions",
+        completion_window: str = "24h",
+        metadata: Mapping[str, str] | None = None,
+    ) -> AsyncBatchHandle:
+        """Upload a file of requests, one JSON object per line, and have it worked through."""
+        asked = {"endpoint": endpoint, "completion_window": completion_window}
+        flow = batches.begin(Path(file), {**asked, "metadata": metadata}, self._retries)
+        return self.batch_of(await self._run(flow))
+
+    def batch_of(self, batch_id: str) -> AsyncBatchHandle:
+        """The handle of a batch that was begun before; asks the service nothing."""
+        return AsyncBatchHandle(self, batch_id)
+
     def job(self, job_id: str) -> AsyncJobHandle:
         """The handle of a job that was submitted before; asks the service nothing."""
         return AsyncJobHandle(self, job_id)
@@ -205,3 +225,34 @@ class AsyncJobHandle:
     async def delete(self) -> None:
         """Forget its texts."""
         await self._client._run(jobs.delete(self.id, self._retries))
+
+
+class AsyncBatchHandle:
+    """A batch of the service. Its methods raise BatchNotFound, and what every method does."""
+
+    def __init__(self, client: AsyncClient, batch_id: str) -> None:
+        self.id = batch_id
+        self._client = client
+        self._retries = client._retries
+
+    def __repr__(self) -> str:
+        return f"AsyncBatchHandle({self.id!r})"
+
+    async def status(self) -> BatchState:
+        """How it stands now, with its counts."""
+        return await self._client._run(batches.status(self.id, self._retries))
+
+    async def wait(self, timeout: float | None = None) -> BatchState:
+        """The batch once it has ended, however it did."""
+        return await self._client._run(batches.wait(self.id, timeout, self._retries))
+
+    def rows(
+        self, *, order: Order = "input", follow: bool = True
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Its rows, of output and errors alike, as they come; without `follow` those there are."""
+        flow = batches.rows(self.id, order, self._retries, follow=follow)
+        return AsyncDriver(self._client._http, flow).items()
+
+    async def cancel(self) -> BatchState:
+        """Stop it, unless it has ended; what it has answered stays."""
+        return await self._client._run(batches.cancel(self.id, self._retries))

@@ -15,6 +15,8 @@ from .steps import Answer, Send
 
 #: Seconds until a connection has to stand; a machine that is there answers in far less.
 CONNECT_S = 10.0
+#: Every route's errors are problems then, also of those that otherwise speak OpenAI's language.
+ACCEPT = "application/json, application/problem+json"
 #: Any number of connections: how many may wait is for the service to say, and it does.
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100)
 
@@ -29,7 +31,7 @@ def settings(
     """
     url = base_url or os.environ.get("DISTILQ_URL") or "http://127.0.0.1:8000"
     key = os.environ.get("DISTILQ_API_KEY") if api_key is None else api_key
-    sent = {"User-Agent": f"distilq/{_version()}", **(headers or {})}
+    sent = {"User-Agent": f"distilq/{_version()}", "Accept": ACCEPT, **(headers or {})}
     if key:
         if not key.isascii() or not key.isprintable():
             raise ValueError("api_key has characters that no API key has")
@@ -53,6 +55,8 @@ def built(http: httpx.Client | httpx.AsyncClient, step: Send) -> httpx.Request:
         step.method,
         step.path,
         content=step.body,
+        data=step.form and dict(step.form),
+        files=step.file and {"file": step.file},
         params=dict(step.params) or None,
         headers=headers,
         timeout=httpx.Timeout(silence, connect=other),

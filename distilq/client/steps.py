@@ -22,6 +22,9 @@ class Send:
     body: bytes | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: Instead of a body: the fields of a form, and the name and content of its file.
+    form: Mapping[str, str] | None = None
+    file: tuple[str, bytes] | None = None
     #: Seconds that the server may take on purpose before it answers, or between two pieces of it.
     wait_s: float = 0.0
     #: Seconds of silence that are too many, if fewer than the client's timeout and `wait_s`.

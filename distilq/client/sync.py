@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -12,7 +14,8 @@ from typing_extensions import Self, Unpack
 from distilq.cluster import Info, MissingJob, QueueState, WorkerState
 from distilq.jobs import Job, JobStatus
 
-from . import jobs, many
+from . import batches, jobs, many
+from .batches import BatchState, Endpoint, Order
 from .events import Event, Following
 from .http import settings
 from .mapping import Map, check_in_flight
@@ -182,6 +185,32 @@ class Client:
         flow = kept.outcomes(bar(prompts, shown=progress))
         return Driver(self._http, flow, prompts).items()
 
+    def batch(
+        self,
+        file: str | PathLike[str],
+        *,
+        endpoint: Endpoint = "/v1/completions",
+        completion_window: str = "24h",
+        metadata: Mapping[str, str] | None = None,
+    ) -> BatchHandle:
+        """Upload a file of requests, one JSON object per line, and have it worked through.
+
+        A line is `{"custom_id", "method": "POST", "url": endpoint, "body"}`. The file is read into
+        memory: the service takes 50,000 lines and 100 MiB at most.
+
+        Raises:
+            OSError: the file cannot be read.
+            PayloadTooLarge: it is larger than the service takes.
+            InvalidParameters: of the fields in its `errors`.
+        """
+        asked = {"endpoint": endpoint, "completion_window": completion_window}
+        flow = batches.begin(Path(file), {**asked, "metadata": metadata}, self._retries)
+        return self.batch_of(self._run(flow))
+
+    def batch_of(self, batch_id: str) -> BatchHandle:
+        """The handle of a batch that was begun before; asks the service nothing."""
+        return BatchHandle(self, batch_id)
+
     def job(self, job_id: str) -> JobHandle:
         """The handle of a job that was submitted before; asks the service nothing."""
         return JobHandle(self, job_id)
@@ -275,3 +304,41 @@ class JobHandle:
             JobNotFinished: it has not ended.
         """
         self._client._run(jobs.delete(self.id, self._retries))
+
+
+class BatchHandle:
+    """A batch of the service. Its methods raise BatchNotFound, and what every method does."""
+
+    def __init__(self, client: Client, batch_id: str) -> None:
+        self.id = batch_id
+        self._client = client
+        self._retries = client._retries
+
+    def __repr__(self) -> str:
+        return f"BatchHandle({self.id!r})"
+
+    def status(self) -> BatchState:
+        """How it stands now, with its counts."""
+        return self._client._run(batches.status(self.id, self._retries))
+
+    def wait(self, timeout: float | None = None) -> BatchState:
+        """The batch once it has ended, however it did.
+
+        Raises:
+            WaitTimedOut: it goes on after `timeout` seconds.
+        """
+        return self._client._run(batches.wait(self.id, timeout, self._retries))
+
+    def rows(
+        self, *, order: Order = "input", follow: bool = True
+    ) -> Generator[dict[str, Any], None, None]:
+        """Its rows, of output and errors alike, as they come; without `follow` those there are.
+
+        In the order of the input a row waits for those of the lines before it.
+        """
+        flow = batches.rows(self.id, order, self._retries, follow=follow)
+        return Driver(self._client._http, flow).items()
+
+    def cancel(self) -> BatchState:
+        """Stop it, unless it has ended; what it has answered stays."""
+        return self._client._run(batches.cancel(self.id, self._retries))

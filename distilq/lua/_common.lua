@@ -1,7 +1,8 @@
 -- Put in front of every other script. Names of keys are explained in distilq/keys.py.
-local RECORD, INDEX, EXPIRY, TOTALS, CANCELS, OWNERS, FLIGHT, EVENTS =
+local RECORD, INDEX, EXPIRY, TOTALS, CANCELS, OWNERS, FLIGHT, EVENTS, DELIVERY, OUTBOX, OUTBOXES =
   'distilq:job:', 'distilq:jobs:', 'distilq:expiry', 'distilq:totals', 'distilq:cancels:',
-  'distilq:owners', 'distilq:flight', 'distilq:events:'
+  'distilq:owners', 'distilq:flight', 'distilq:events:', 'distilq:delivery:', 'distilq:outbox:',
+  'distilq:outboxes'
 local PRIORITIES = {'interactive', 'normal', 'bulk'} -- in the order in which they are served
 local TOMBSTONE_MS = 86400000
 local DRAIN_BUCKET_S, DRAIN_BUCKETS = 10, 12
@@ -50,9 +51,25 @@ local function forget(now, most)
   end
 end
 
+-- Let a webhook be sent to a host at that time, or earlier if one is to be sent there anyway.
+local function put_in_outbox(id, host, at)
+  redis.call('ZADD', OUTBOX .. host, at, id)
+  redis.call('ZADD', OUTBOXES, 'LT', at, host)
+end
+
+-- Put a job that has ended into the outbox, if its webhook asks for such an end. `hook`: the host,
+-- then the states that it asks for.
+local function leave_word(id, hook, to, now, expires)
+  local host, asked = string.match(hook, '(%S+)(.*)')
+  if not string.find(asked .. ' ', ' ' .. to .. ' ', 1, true) then return end
+  redis.call('HSET', DELIVERY .. id, 'host', host, 'state', 'pending', 'next', now)
+  redis.call('PEXPIREAT', DELIVERY .. id, expires)
+  put_in_outbox(id, host, now)
+end
+
 -- Give a job its final state; the record lives on for its result_ttl_s from now. What is said of
 -- it besides, fields and values, is written with it. `streams`: its stream ends too.
-local function finalize_with(id, from, to, now, ttl, watchers, owner, streams, ...)
+local function finalize_with(id, from, to, now, ttl, watchers, owner, streams, hook, ...)
   local key = RECORD .. id
   owner = owner or ''
   local expires = now + tonumber(ttl)
@@ -69,13 +86,14 @@ local function finalize_with(id, from, to, now, ttl, watchers, owner, streams, .
     redis.call('XADD', EVENTS .. id, '*', 'end', '1') -- times in ms are behind every fence
     redis.call('PEXPIREAT', EVENTS .. id, expires)
   end
+  if hook then leave_word(id, hook, to, now, expires) end
   for channel in string.gmatch(watchers or '', '%S+') do redis.call('PUBLISH', channel, id) end
 end
 
 local function finalize(id, from, to, now)
-  local ttl, watchers, owner, streams =
-    unpack(redis.call('HMGET', RECORD .. id, 'ttl_ms', 'watchers', 'owner', 'stream'))
-  finalize_with(id, from, to, now, ttl, watchers, owner, streams)
+  local ttl, watchers, owner, streams, hook =
+    unpack(redis.call('HMGET', RECORD .. id, 'ttl_ms', 'watchers', 'owner', 'stream', 'hook'))
+  finalize_with(id, from, to, now, ttl, watchers, owner, streams, hook)
   redis.call('HINCRBY', TOTALS, to, 1)
   forget(now, 2)
 end

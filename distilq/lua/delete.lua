@@ -3,7 +3,7 @@
 local id = ARGV[1]
 local status, owner = unpack(redis.call('HMGET', RECORD .. id, 'status', 'owner'))
 if not status or not FINAL[status] then return status end
-redis.call('DEL', RECORD .. id, EVENTS .. id)
+redis.call('DEL', RECORD .. id, EVENTS .. id, DELIVERY .. id)
 redis.call('ZADD', EXPIRY, now_ms(), id)
 take_from_index(id, owner or '', status)
 return status

@@ -7,13 +7,14 @@ local slug = ARGV[1]
 local now, written, ended, tokens, answers = now_ms(), 0, {}, 0, {}
 
 local function finish(id, fence, to, generated, ...)
-  local status, current, ttl, watchers, owner, streams = unpack(redis.call('HMGET', RECORD .. id,
-    'status', 'fence', 'ttl_ms', 'watchers', 'owner', 'stream'))
+  local status, current, ttl, watchers, owner, streams, hook = unpack(redis.call('HMGET',
+    RECORD .. id, 'status', 'fence', 'ttl_ms', 'watchers', 'owner', 'stream', 'hook'))
   if current ~= fence then return 0 end
   if FINAL[status] then return 1 end
   if status ~= 'running' and status ~= 'canceling' then return 0 end
   redis.call('ZREM', of_model(slug, 'leases'), id)
-  finalize_with(id, status, to, now, ttl, watchers, owner, streams, 'tokens_done', generated, ...)
+  finalize_with(id, status, to, now, ttl, watchers, owner, streams, hook,
+    'tokens_done', generated, ...)
   written, tokens = written + 1, tokens + generated
   ended[to] = (ended[to] or 0) + 1
   return 1

@@ -36,8 +36,8 @@ def start(redis_server_binary: Path, tmp_path: Path) -> Iterator[Callable[..., R
     """Starts a `distilq up` of the test's own; all of one test share a data directory."""
     started: list[Running] = []
 
-    def start(*options: str) -> Running:
-        started.append(launch(tmp_path, "--model", "bundled", *options))
+    def start(*options: str, **variables: str) -> Running:
+        started.append(launch(tmp_path, "--model", "bundled", *options, **variables))
         started[-1].wait_until_ready()
         return started[-1]
 

@@ -68,13 +68,13 @@ class Running:
         return self.process.wait(DOWN_S)
 
 
-def launch(folder: Path, *options: str) -> Running:
+def launch(folder: Path, *options: str, **variables: str) -> Running:
     """Start `distilq up` on a free port, with its data and its log under `folder`."""
     port, log = free_port(), folder / "log"
     command = up_command("--port", str(port), "--data-dir", str(folder / "data"), *options)
     with log.open("ab") as out:
         process = subprocess.Popen(
-            command, cwd=folder, env=clean_environment(folder), stdout=out, stderr=out
+            command, cwd=folder, env=clean_environment(folder) | variables, stdout=out, stderr=out
         )
     return Running(process, f"http://127.0.0.1:{port}", log)
 

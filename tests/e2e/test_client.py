@@ -169,7 +169,7 @@ def test_the_examples_of_the_page_work(service: Running, tmp_path: Path) -> None
     page = (ROOT / "docs/clients.md").read_text()
     section = page.split("## Python SDK\n")[1].split("\n## ")[0]
     examples = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 5
     for example in examples:
         said = subprocess.run(
             [sys.executable, "-"],

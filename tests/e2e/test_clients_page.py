@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ BLOCKS = [
 ]
 #: What an answer of each section holds, whatever the text is that was drawn.
 HOLDS = {
+    "One request, whatever the client": "",
     "Server-sent events": "event: done",
     "Sending a request twice": '"status":"',
+    "Command line": "Once upon a time,",
     "huggingface_hub": '"generated_text":',
     "The model's card on Azure": "Once upon a time,",
     "OpenAI": '"object":',
@@ -36,11 +39,14 @@ def test_the_command_works(service: Running, tmp_path: Path, title: str, block: 
     script = block.replace("http://127.0.0.1:8000", service.url).replace(
         '"distilgpt2"', '"bundled"'
     )
+    env = clean_environment(tmp_path)
+    env["DISTILQ_URL"] = service.url
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"  # where `distilq` is
     said = subprocess.run(
         ["sh", "-eu"],  # noqa: S607 (a user's shell)
         input=script,
         cwd=tmp_path,
-        env=clean_environment(tmp_path),
+        env=env,
         capture_output=True,
         text=True,
     )

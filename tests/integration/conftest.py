@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,3 +31,20 @@ def claims(redis_client: Any) -> Claims:
 @pytest.fixture
 def sweeper(redis_client: Any) -> Sweeper:
     return Sweeper(redis_client, "bundled")
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of localhost that signs itself; its key is in the same file."""
+    file = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "-", "-out", "-"]
+    try:
+        made = subprocess.run(command, capture_output=True, check=True)
+    except FileNotFoundError:
+        if os.environ.get("CI"):
+            pytest.fail("needs openssl")
+        pytest.skip("needs openssl to make a certificate")
+    file.write_bytes(made.stdout)
+    return file

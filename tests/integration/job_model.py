@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from distilq.claims import Claim
 from distilq.jobs import FINAL
 
 MODEL = "bundled"
+HOST = "hooks.example.com"
 FINAL_NAMES = {status.value for status in FINAL}
 LIVE = ("queued", "running", "canceling")
 
@@ -32,6 +34,10 @@ class Known:
     #: Every claim there ever was of it; the last one is valid while it runs.
     claims: list[Claim] = field(default_factory=list)
     deleted: bool = False
+    #: The final states that its webhook asks for.
+    tells: tuple[str, ...] = ()
+    #: How telling it stands, once it is to be told: pending or delivered.
+    delivery: str = "pending"
     #: The whole record, from when it was first seen in a final state.
     final: dict[bytes, bytes] | None = None
 
@@ -59,6 +65,7 @@ def check(redis: Any, jobs: list[Known]) -> None:
     _check_indexes(redis, jobs)
     _check_messages(redis, of_status(jobs, "queued"))
     assert members(redis, keys.leases(MODEL)) == {job.id for job in jobs if job.runs}
+    _check_outbox(redis, jobs)
     due = {job.id for job in of_status(jobs, "queued") if job.expires and job.attempt == 0}
     assert due <= members(redis, keys.deadlines(MODEL))
 
@@ -109,6 +116,23 @@ def _check_indexes(redis: Any, jobs: list[Known]) -> None:
         for owner in {job.owner for job in jobs if job.owner}:
             mine = {job.id for job in here if job.owner == owner}
             assert members(redis, f"{keys.INDEX_PREFIX}{status}@{owner}") == mine
+
+
+def _check_outbox(redis: Any, jobs: list[Known]) -> None:
+    """Those that have ended as their webhook asks for are there until they are told."""
+    told = [job for job in jobs if job.status in job.tells and not job.deleted]
+    waiting = members(redis, keys.outbox(HOST))
+    assert {job.id for job in told if job.delivery == "pending"} <= waiting
+    assert waiting <= {job.id for job in jobs if job.status in job.tells}
+    assert not waiting & {job.id for job in told if job.delivery == "delivered"}
+    if waiting:  # or nobody would come to look
+        [(_, first)] = redis.zrange(keys.outbox(HOST), 0, 0, withscores=True)
+        assert redis.zscore(keys.OUTBOXES, HOST) <= max(first, time.time() * 1000)
+    pipe = redis.pipeline(transaction=False)
+    for job in jobs:
+        pipe.hget(keys.delivery(job.id), "state")
+    states = {job.id: state for job, state in zip(jobs, pipe.execute(), strict=True) if state}
+    assert states == {job.id: job.delivery.encode() for job in told}
 
 
 def _check_messages(redis: Any, queued: list[Known]) -> None:

@@ -1,4 +1,4 @@
-"""The two Redis users: each can do its work, and nothing else."""
+"""The three Redis users: each can do its work, and nothing else."""
 
 from __future__ import annotations
 
@@ -34,18 +34,22 @@ from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import Sweeper
 from distilq.testing import FAKE_WORKER
+from distilq.webhooks.outbox import Outbox
+from distilq.webhooks.schedule import Next
+from distilq.webhooks.sending import Answer
 
 ROOT = Path(__file__).parents[2]
 MODEL = "simulated:step_ms=1"
 Call = Callable[..., Any]
 SLUG = keys.slug(MODEL)
 JOB = {"inputs": "Once upon a time,", "parameters": {"max_new_tokens": 5}}
+TOLD = {**JOB, "webhook": {"url": "https://hooks.example.com/"}}
 TEXT = Sequence(generated_text="and on", finish_reason="length", generated_tokens=2, seed=7)
 
 
 @pytest.fixture(scope="module")
 def port(redis_server_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A Redis of this file alone, with the two users beside the default one."""
+    """A Redis of this file alone, with the three users beside the default one."""
     port = free_port()
     command = [
         str(redis_server_binary),
@@ -102,6 +106,12 @@ def as_worker(port: int) -> Iterator[Any]:
 
 
 @pytest.fixture
+def as_webhooks(port: int) -> Iterator[Any]:
+    with connect(url(acl.WEBHOOKS, port)) as client:
+        yield client
+
+
+@pytest.fixture
 def settings(port: int) -> Settings:
     return Settings(
         redis_url=url(acl.API, port),
@@ -109,6 +119,7 @@ def settings(port: int) -> Settings:
         auth="on",
         max_wait_s=30,
         storage_url="memory://acl",
+        webhook_hosts="hooks.example.com",
     )
 
 
@@ -332,6 +343,28 @@ def control(port: int, client: FlaskClient, bearer: dict[str, str]) -> None:
     assert job["status"] == "canceled"
 
 
+def test_the_dispatcher_of_webhooks_works_as_its_user(
+    call: Call, admin: Any, as_api: Any, as_webhooks: Any, port: int
+) -> None:
+    done, canceled = (call("POST", "/v1/jobs", 202, TOLD)["id"] for _ in range(2))
+    call("POST", f"/v1/jobs/{canceled}/cancel", 200)
+    with connect(url(acl.WORKER, port)) as as_worker:
+        play_worker(Claims(as_worker, MODEL, "w1"))
+    outbox = Outbox(as_webhooks)
+    entries = {entry.id: entry for entry in outbox.take(8, 8, {})}
+    assert entries.keys() == {done, canceled}
+    for entry, then in zip(entries.values(), (Next("pending", 60), Next("delivered")), strict=True):
+        assert outbox.message(entry)
+        assert outbox.end(entry, Answer(at_ms=0, duration_ms=1, status=500), then) == then.state
+    for job_id in entries:
+        call("GET", f"/v1/jobs/{job_id}/deliveries", 200)
+        call("POST", f"/v1/jobs/{job_id}/redeliver", 202)
+        call("DELETE", f"/v1/jobs/{job_id}", 204)
+    admin.zadd(keys.outbox("hooks.example.com"), {done: 1})
+    assert outbox.take(8, 8, {}) == []
+    assert refused(admin) == []
+
+
 OWN = keys.job("a")
 FOREIGN = "session:42"
 
@@ -389,6 +422,15 @@ OF_THE_API = [
     "PUBLISH /0.celery.pidbox x",
     f"BRPOP distilq:{SLUG}:wake 1",
 ]
+OF_WEBHOOKS = [
+    f"HGETALL {keys.API_KEYS}",
+    f"HGET {keys.API_KEYS} x",
+    f"HSET {keys.OWNERS} x y",
+    f"GET distilq:{SLUG}:once:x",
+    f"LPUSH distilq.{SLUG}.normal x",
+    f"HGETALL distilq:{SLUG}:counters",
+    "PUBLISH distilq:waiters:x y",
+]
 OF_THE_WORKER = [
     f"HGETALL {keys.API_KEYS}",
     f"HSET {keys.API_KEYS} x y",
@@ -409,7 +451,17 @@ def test_the_workers_user_may_do_nothing_else(admin: Any, as_worker: Any, comman
         as_worker.execute_command(*command.split(" "))
 
 
-@pytest.mark.parametrize("user", [acl.API, acl.WORKER], ids=["api", "worker"])
+@pytest.mark.parametrize("command", [*FORBIDDEN, *OF_WEBHOOKS])
+def test_the_dispatchers_user_may_do_nothing_else(
+    admin: Any, as_webhooks: Any, command: str
+) -> None:
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        as_webhooks.execute_command(*command.split(" "))
+
+
+@pytest.mark.parametrize(
+    "user", [acl.API, acl.WORKER, acl.WEBHOOKS], ids=["api", "worker", "webhooks"]
+)
 @pytest.mark.parametrize(
     "script",
     [
@@ -428,7 +480,7 @@ def test_a_script_of_theirs_can_do_no_more(
     assert admin.get(FOREIGN) == b"untouched"
 
 
-def test_the_command_prints_both_lines_for_the_models_that_are_named() -> None:
+def test_the_command_prints_all_lines_for_the_models_that_are_named() -> None:
     said = CliRunner().invoke(app, ["acl", "--model", MODEL, "--model", "distilgpt2"])
     assert said.stdout.splitlines() == acl.lines([MODEL, "distilgpt2"])
     one = CliRunner().invoke(app, ["acl"], env={"DISTILQ_MODEL": "bundled"})

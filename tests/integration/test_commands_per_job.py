@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from distilq.claims import FINISHED_PER_CALL, Claims
-from distilq.jobs import JobRequest, Outcome, Sequence
+from distilq.jobs import JobRequest, Outcome, Sequence, Webhook
 from distilq.store import JobStore
 
 ASKED = JobRequest(inputs="Once upon a time,")
@@ -69,3 +69,19 @@ def test_the_jobs_that_finish_in_a_step_are_written_in_one_round_trip(
 
 def test_a_step_in_which_no_job_finishes_writes_nothing(claims: Claims, count: Count) -> None:
     assert "cmdstat_evalsha" not in count(lambda: claims.finish([], {}))
+
+
+def test_a_job_without_a_webhook_costs_nothing_for_those_that_have_one(
+    store: JobStore, claims: Claims, count: Count
+) -> None:
+    def finished(asked: JobRequest) -> Counts:
+        store.submit_many([asked] * 9)
+        claims.finish([(claim, DONE) for claim in claims.take(1)], {})  # loads the script
+        held = claims.take(8)
+        assert len(held) == 8
+        return count(lambda: claims.finish([(claim, DONE) for claim in held], {}))
+
+    plain = finished(ASKED)
+    told = finished(ASKED.replaced(webhook=Webhook(url="https://hooks.example.com/")))
+    own = {"cmdstat_hset": 8, "cmdstat_pexpireat": 8, "cmdstat_zadd": 2 * 8}
+    assert told == {name: n + own.get(name, 0) for name, n in plain.items()}

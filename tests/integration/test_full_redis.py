@@ -11,10 +11,13 @@ import pytest
 from distilq import keys
 from distilq.claims import Claims
 from distilq.errors import GenerationFailed, StoreFull
-from distilq.jobs import JobRequest, JobStatus, Outcome
+from distilq.jobs import JobRequest, JobStatus, Outcome, Webhook
 from distilq.store import JobStore
 from distilq.sweeper import Sweeper
 from distilq.testing import FAKE_WORKER
+from distilq.webhooks.outbox import Outbox
+from distilq.webhooks.schedule import Next
+from distilq.webhooks.sending import Answer
 
 FAILED = Outcome(error=GenerationFailed().problem())
 
@@ -89,3 +92,18 @@ def test_a_worker_still_beats_and_a_client_still_waits(
     claims.beat(FAKE_WORKER.model_copy(update={"model": "bundled", "seen_at": now}))
     assert len(store.workers()) == 1
     assert store.wait(job.id, 0.2).status is JobStatus.QUEUED
+
+
+def test_the_ends_of_jobs_are_still_told(
+    store: JobStore, claims: Claims, redis_client: Any, fill: Callable[[], None]
+) -> None:
+    job = store.submit(ask(webhook=Webhook(url="https://hooks.example.com/")))
+    [claim] = claims.take(8)
+    fill()
+    claims.finish([(claim, FAILED)], {})
+    outbox = Outbox(redis_client)
+    [entry] = outbox.take(8, 8, {})
+    outbox.end(entry, Answer(at_ms=0, duration_ms=1, status=204), Next("delivered"))
+    assert store.deliveries(job.id).state == "delivered"
+    with pytest.raises(StoreFull):
+        store.redeliver(job.id)

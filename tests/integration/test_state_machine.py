@@ -17,20 +17,31 @@ from hypothesis.stateful import (
 
 from distilq import keys
 from distilq.claims import Claim, Claims
-from distilq.errors import Canceled, GenerationFailed, JobNotFinished
-from distilq.jobs import JobRequest, Outcome, Priority, Sequence, Usage
+from distilq.errors import Canceled, GenerationFailed, JobNotFinished, NoWebhook
+from distilq.jobs import EndEvent, JobRequest, Outcome, Priority, Sequence, Usage, Webhook
 from distilq.owner import Owner
 from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import MAX_DEATHS, Sweeper
-from tests.integration.job_model import MODEL, Known, check, of_status
+from distilq.webhooks.outbox import Outbox
+from distilq.webhooks.schedule import Next
+from distilq.webhooks.sending import Answer
+from tests.integration.job_model import HOST, MODEL, Known, check, of_status
 
 TEXT = Sequence(generated_text="a", finish_reason="length", generated_tokens=1, seed=7)
+TOLD = Answer(at_ms=0, duration_ms=1, status=204)
 OUTCOMES = {
     "succeeded": Outcome(result=[[TEXT]], usage=Usage(prompt_tokens=1, generated_tokens=1)),
     "failed": Outcome(error=GenerationFailed().problem()),
     "canceled": Outcome(error=Canceled().problem()),
 }
+
+#: None, one that is told of every end, one of two.
+WEBHOOKS = (
+    None,
+    Webhook(url=f"https://{HOST}/"),
+    Webhook(url=f"https://{HOST}/", events=(EndEvent.SUCCEEDED, EndEvent.CANCELED)),
+)
 
 owners = strategies.sampled_from(["", "anna", "bert"])
 priorities = strategies.sampled_from(list(keys.PRIORITIES))
@@ -50,6 +61,7 @@ class JobLife(RuleBasedStateMachine):
         self.store = JobStore(self.redis, Settings(redis_url=self.url, model=MODEL))
         self.claims = {name: Claims(self.redis, MODEL, name) for name in ("w1", "w2")}
         self.sweeper = Sweeper(self.redis, MODEL)
+        self.outbox = Outbox(self.redis)
         self.jobs: dict[str, Known] = {}
         self.paused: set[str] = set()
 
@@ -76,6 +88,9 @@ class JobLife(RuleBasedStateMachine):
         fields: dict[str, Any] = {"inputs": "a", "priority": priority, "parameters": parameters}
         if many % 3 == 0:
             fields["start_within_s"] = 3_600
+        webhook = WEBHOOKS[many % len(WEBHOOKS)]
+        if webhook is not None:
+            fields["webhook"] = webhook
         request = JobRequest.model_validate({**fields, "priority": Priority(priority)})
         store = self.store.owned_by(Owner(owner, sees_all=True))
         if many % 2:
@@ -84,7 +99,8 @@ class JobLife(RuleBasedStateMachine):
             ids = [store.submit(request).id]
         for job_id in ids:
             late = "start_within_s" in fields
-            self.jobs[job_id] = Known(job_id, owner, priority, request.cost, late)
+            tells = tuple(webhook.statuses) if webhook else ()
+            self.jobs[job_id] = Known(job_id, owner, priority, request.cost, late, tells=tells)
 
     @precondition(lambda self: self.jobs)
     @rule(n=choices)
@@ -110,6 +126,39 @@ class JobLife(RuleBasedStateMachine):
         else:
             self.store.delete(job.id)
             job.deleted = True
+
+    # What dispatchers do
+
+    @rule(most=strategies.integers(1, 4), lapses=strategies.booleans())
+    def tell(self, most: int, lapses: bool) -> None:
+        """One that dies amid its work, or one that ends it."""
+        rounds = range(len(self.jobs) + 1)  # each may find nothing but jobs that were deleted
+        taken = next(filter(None, (self.outbox.take(most, most, {}) for _ in rounds)), [])
+        asked = [self.jobs[entry.id] for entry in taken]
+        assert all(job.status in job.tells and job.delivery == "pending" for job in asked)
+        assert not any(job.deleted for job in asked)
+        pending = [j for j in self.jobs.values() if j.status in j.tells and not j.deleted]
+        assert taken or not [j for j in pending if j.delivery == "pending"]
+        for entry, job in zip(taken, asked, strict=True):
+            if lapses:
+                self.redis.zadd(keys.outbox(HOST), {entry.id: 1})
+                self.redis.zadd(keys.OUTBOXES, {HOST: 1})
+            else:
+                assert self.outbox.end(entry, TOLD, Next("delivered")) == "delivered"
+                job.delivery = "delivered"
+
+    @precondition(lambda self: self.jobs)
+    @rule(n=choices)
+    def redeliver(self, n: int) -> None:
+        job = self.any_of(list(self.jobs.values()), n)
+        if job.deleted:
+            return
+        if job.live or job.status not in job.tells:
+            with pytest.raises((JobNotFinished, NoWebhook)):
+                self.store.redeliver(job.id)
+        else:
+            self.store.redeliver(job.id)
+            job.delivery = "pending"
 
     # What workers do
 

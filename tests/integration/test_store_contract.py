@@ -11,6 +11,7 @@ import pytest
 
 from distilq.claims import Claim, Claims
 from distilq.connection import connect
+from distilq.deliveries import Deliveries
 from distilq.errors import (
     DistilqError,
     GenerationFailed,
@@ -19,6 +20,7 @@ from distilq.errors import (
     JobGone,
     JobNotFinished,
     JobNotFound,
+    NoWebhook,
     QueueFull,
     StoreUnavailable,
 )
@@ -30,6 +32,9 @@ from distilq.parameters import Parameters
 from distilq.settings import Settings
 from distilq.store import Jobs, JobStore
 from distilq.testing import MemoryStore
+from distilq.webhooks.outbox import Outbox
+from distilq.webhooks.schedule import after
+from distilq.webhooks.sending import Answer
 
 MODEL = "bundled"
 UNKNOWN = "0" * 32
@@ -44,6 +49,7 @@ class Worker(Protocol):
     def fail(self, job_id: str, error: DistilqError) -> Any: ...
     def stop(self, job_id: str) -> Any: ...
     def emit(self, job_id: str, tokens: list[Token]) -> Any: ...
+    def deliver(self, job_id: str, status: int) -> Any: ...
 
 
 class RedisWorker:
@@ -51,12 +57,20 @@ class RedisWorker:
 
     def __init__(self, redis: Any) -> None:
         self.claims = Claims(redis, MODEL, "worker-1")
+        self.outbox = Outbox(redis)
         self.held: dict[str, Claim] = {}
         self.emitted: dict[str, int] = {}
 
     def emit(self, job_id: str, tokens: list[Token]) -> None:
         self.emitted[job_id] = self.emitted.get(job_id, 0) + len(tokens)
         self.claims.emit([(self.held[job_id], self.emitted[job_id], tokens)])
+
+    def deliver(self, job_id: str, status: int) -> None:
+        """As a dispatcher does; nobody else has the entry."""
+        [entry] = self.outbox.take(1, 1, {})
+        assert entry.id == job_id
+        answer = Answer(at_ms=1_700_000_000_000, duration_ms=1, status=status)
+        self.outbox.end(entry, answer, after(status, "", entry.tries))
 
     def start(self, job_id: str) -> None:
         self.held |= {claim.id: claim for claim in self.claims.take(1_000)}
@@ -659,3 +673,63 @@ def test_what_a_submission_answers_is_what_the_next_look_finds(store: Jobs, owne
     for _ in range(2):
         job = mine.submit(asked)
         assert mine.get(job.id) == job
+
+
+HOOK = {"url": "https://hooks.example.com/", "events": ["job.succeeded"]}
+
+
+def hooked() -> JobRequest:
+    return JobRequest.model_validate({"inputs": "a", "webhook": HOOK}, strict=False)
+
+
+def test_a_webhook_is_due_once_its_job_has_ended(store: Jobs, worker: Worker) -> None:
+    job_id = store.submit(hooked()).id
+    assert store.deliveries(job_id) == Deliveries()
+    with pytest.raises(JobNotFinished):
+        store.redeliver(job_id)
+    worker.finish(job_id, Outcome())
+    due = store.deliveries(job_id)
+    assert (due.state, due.attempts) == ("pending", [])
+    assert due.next_try_at == store.get(job_id).completed_at
+
+
+def test_attempts_are_told_and_a_delivery_can_be_asked_for_again(
+    store: Jobs, worker: Worker
+) -> None:
+    job_id = store.submit(hooked()).id
+    worker.finish(job_id, Outcome())
+    worker.deliver(job_id, 500)
+    failed = store.deliveries(job_id)
+    assert failed.state == "pending"
+    assert failed.next_try_at is not None
+    assert store.redeliver(job_id).state == "pending"
+    worker.deliver(job_id, 204)
+    told = store.deliveries(job_id)
+    assert (told.state, told.next_try_at) == ("delivered", None)
+    assert [(a.status, a.error) for a in told.attempts] == [(500, None), (204, None)]
+    assert store.redeliver(job_id).attempts == told.attempts
+    worker.deliver(job_id, 410)
+    assert store.deliveries(job_id).state == "failed"
+
+
+def test_a_job_with_no_webhook_for_its_end_has_none_to_tell_again(
+    store: Jobs, worker: Worker
+) -> None:
+    for request in (ask(), hooked()):
+        job_id = store.submit(request).id
+        worker.fail(job_id, GenerationFailed())
+        assert store.deliveries(job_id) == Deliveries()
+        with pytest.raises(NoWebhook):
+            store.redeliver(job_id)
+
+
+def test_deliveries_are_the_owners_alone_and_go_with_the_text(store: Jobs, worker: Worker) -> None:
+    job_id = store.owned_by(Owner("anna")).submit(hooked()).id
+    worker.finish(job_id, Outcome())
+    for call in (store.owned_by(Owner("ben")).deliveries, store.owned_by(Owner("ben")).redeliver):
+        with pytest.raises(JobNotFound):
+            call(job_id)
+    store.delete(job_id)
+    for call in (store.deliveries, store.redeliver):
+        with pytest.raises(JobGone):
+            call(job_id)

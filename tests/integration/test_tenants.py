@@ -30,8 +30,20 @@ DEEDS = st.sampled_from(["submit", "batch", "take", "finish", "cancel", "delete"
 #: Ben's calls: name, number of the job of Anna's that he tries, one more choice.
 CALLS = (
     *("get", "result", "events", "cancel", "delete", "status", "list", "list-all", "cursor"),
+    *("deliveries", "redeliver"),
     *("completions", "models", "model", "generate", "generate-stream", "tgi", "tgi-info"),
-    *("submit", "batch", "score", "queue", "info", "workers", "pause", "resume", "purge"),
+    *(
+        "submit",
+        "batch",
+        "score",
+        "queue",
+        "info",
+        "workers",
+        "metrics",
+        "pause",
+        "resume",
+        "purge",
+    ),
 )
 NAMES = st.one_of(DEEDS.map(lambda deed: f"anna-{deed}"), st.sampled_from(CALLS))
 STEPS = st.lists(
@@ -90,6 +102,8 @@ class World:
             "events": ("GET", f"{path}/events", None),
             "cancel": ("POST", f"{path}/cancel", None),
             "delete": ("DELETE", path, None),
+            "deliveries": ("GET", f"{path}/deliveries", None),
+            "redeliver": ("POST", f"{path}/redeliver", None),
             "status": ("POST", "/v1/jobs:status", {"ids": [*self.annas[-5:], "0" * 32]}),
             "list": ("GET", f"/v1/jobs{query}", None),
             "list-all": ("GET", "/v1/jobs?limit=200", None),
@@ -107,6 +121,7 @@ class World:
             "queue": ("GET", "/v1/queue", None),
             "info": ("GET", "/v1/info", None),
             "workers": ("GET", "/v1/workers", None),
+            "metrics": ("GET", "/metrics", None),
         }
         method, path, asked = calls.get(name) or (
             *("POST", f"/v1/queue:{name}"),
@@ -126,7 +141,7 @@ def check(world: World, name: str, number: int, priority: str | None) -> None:
     response = world.as_ben(name, number, priority)
     assert world.of_anna() == before, f"{name} has changed a job of hers"
     assert SECRET not in response.text
-    if name in ("get", "result", "events", "cancel", "delete"):
+    if name in ("get", "result", "events", "cancel", "delete", "deliveries", "redeliver"):
         assert response.status_code == 404
         assert response.get_json()["type"] == "urn:distilq:problem:job_not_found"
     elif name in ("pause", "resume", "purge"):

@@ -23,23 +23,6 @@ ROOT = Path(__file__).parents[2]
 MODEL = "simulated:step_ms=5"
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of localhost that signs itself; its key is in the same file."""
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "-", "-out", "-"]
-    try:
-        made = subprocess.run(command, capture_output=True, check=True)
-    except FileNotFoundError:
-        if os.environ.get("CI"):
-            pytest.fail("needs openssl")
-        pytest.skip("needs openssl to make a certificate")
-    file.write_bytes(made.stdout)
-    return file
-
-
 @pytest.fixture
 def tls_url(redis_client: Any, redis_url: str, certificate: Path) -> Iterator[str]:
     command = [sys.executable, str(PROXY), str(certificate), str(urlsplit(redis_url).port)]

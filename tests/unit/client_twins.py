@@ -85,7 +85,7 @@ class Awaited:
             return self._iterated(value)
         return (
             Awaited(self._loop, value)
-            if hasattr(value, "stream") and hasattr(value, "wait")
+            if hasattr(value, "cancel") and hasattr(value, "wait")
             else value
         )
 

@@ -203,8 +203,8 @@ def test_no_number_is_infinite(client: FlaskClient, number: str) -> None:
         (
             {"inputs": "a", "webhook": "u"},
             "#/webhook",
-            "not_offered",
-            "webhooks are not offered yet",
+            "wrong_type",
+            "must be an object",
         ),
         (
             {"inputs": "a", "priority": "high"},

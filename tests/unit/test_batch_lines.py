@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.batches import plan as planning
-from api.batches.lines import Line, custom_id, split
+from api.batches.lines import JobLine, Line, _refuse_what_batches_have_not, custom_id, split
 from api.batches.plan import Unusable, plan
+from distilq.errors import InvalidParameters
 
 TEXT = st.lists(st.sampled_from([b"\n", b"a", b"\xc3", b"{}", b"\r\n", b" "]), max_size=40)
 
@@ -97,3 +98,12 @@ def test_a_file_with_too_many_lines_is_unusable() -> None:
     with pytest.raises(Unusable, match="more than 2 lines") as found:
         plan([lines_of("a", "b", "c")], 100, 2, together=2)
     assert found.value.error.code == "too_many_lines"
+
+
+def test_a_line_with_a_webhook_is_refused_as_its_job_is_soon_forgotten() -> None:
+    body = {"inputs": "a", "webhook": {"url": "https://hooks.example.com/"}}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/jobs", "body": body}
+    found = JobLine.model_validate_json(json.dumps(line))
+    with pytest.raises(InvalidParameters) as raised:
+        _refuse_what_batches_have_not(found)
+    assert raised.value.members["errors"][0]["pointer"] == "#/body/webhook"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from distilq import access, jobs, keys, parameters
+from distilq import access, deliveries, jobs, keys, parameters
 from distilq.settings import Settings
+from distilq.webhooks import dispatcher, schedule, sending
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -49,6 +50,13 @@ def test_the_limits_are_the_defaults_of_their_settings() -> None:
         ("`max_new_tokens`", parameters.MAX_NEW_TOKENS),
         ("an expired job's id is known", keys.TOMBSTONE_S),
         ("seconds that a revoked key", access.CACHED_S),
+        ("webhook: address", jobs.MAX_URL_CHARS),
+        ("webhook: attempts, from", len(schedule.PAUSES_S) + 1),
+        ("webhook: one attempt", sending.ATTEMPT_S),
+        ("webhook: longest `Retry-After`", schedule.MOST_RETRY_AFTER_S),
+        ("webhook: attempts that", deliveries.ATTEMPTS_KEPT),
+        ("webhooks under way at once", dispatcher.AT_ONCE),
+        ("webhooks under way at once", dispatcher.PER_HOST),
         ("an `Idempotency-Key` is known", keys.ONCE_S),
     ],
 )

@@ -13,7 +13,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from typer.testing import CliRunner
 
+from distilq.cli.app import app
 from distilq.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +104,7 @@ def compose() -> dict[str, Any]:
 def test_the_compose_file_names_the_services_and_the_images_of_the_dockerfile() -> None:
     services = compose()["services"]
     targets = set(re.findall(r"^FROM \S+ AS (\w+)", (ROOT / "Dockerfile").read_text(), re.M))
-    assert set(services) == {"redis", "api", "worker"}
+    assert set(services) == {"redis", "api", "worker", "webhooks"}
     for name in ("api", "worker"):
         assert services[name]["build"]["target"] == name
         assert name in targets
@@ -121,8 +123,19 @@ def test_the_commands_of_the_images_name_modules_that_are_there(name: str) -> No
 
 def test_the_compose_file_sets_only_settings_that_there_are() -> None:
     known = {f"DISTILQ_{name.upper()}" for name in Settings.model_fields}
-    for name in ("api", "worker"):
+    for name in ("api", "worker", "webhooks"):
         assert set(compose()["services"][name]["environment"]) <= known
+
+
+def test_the_compose_files_dispatcher_comes_when_asked_for_and_alone_knows_the_secrets() -> None:
+    services = compose()["services"]
+    assert services["webhooks"]["profiles"] == ["webhooks"]
+    assert services["webhooks"]["build"]["target"] == "api"
+    command = services["webhooks"]["command"].split()
+    assert command[0] in PROJECT["project"]["scripts"]
+    assert CliRunner().invoke(app, [*command[1:], "--help"]).exit_code == 0
+    told = [name for name in services if "SECRETS" in str(services[name].get("environment"))]
+    assert told == ["webhooks"]
 
 
 def test_the_compose_files_api_asks_for_keys_unless_told_otherwise_by_name() -> None:

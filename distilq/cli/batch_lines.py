@@ -9,11 +9,10 @@ from typing import Any, BinaryIO, NoReturn
 
 from distilq.cli.batch_openai import job_of_completion
 from distilq.errors import DistilqError, InvalidParameters, MalformedJson, PayloadTooLarge
+from distilq.jobs import JobRequest
 
 #: Fields of a line that are the job's; any other is a parameter.
-JOB_FIELDS = frozenset(
-    {"priority", "stream", "timeout_s", "start_within_s", "result_ttl_s", "webhook", "metadata"}
-)
+JOB_FIELDS = frozenset(JobRequest.model_fields) - {"inputs", "parameters"}
 BOM = b"\xef\xbb\xbf"
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from distilq import Client
 from distilq.jobs import JobStatus
-from tests.e2e.running import Running, clean_environment, until
+from tests.e2e.running import Running, shell_environment, until
 
 pytestmark = pytest.mark.timeout(400)  # see test_up.py
 
@@ -31,9 +31,7 @@ Run = Callable[..., Said]
 @pytest.fixture
 def env(service: Running, tmp_path: Path) -> dict[str, str]:
     """`distilq` is on PATH, and knows the service."""
-    env = clean_environment(tmp_path)
-    path = f"{Path(DISTILQ).parent}:{env['PATH']}"
-    return {**env, "PATH": path, "DISTILQ_URL": service.url, "TERM": "xterm"}
+    return {**shell_environment(tmp_path, service.url), "TERM": "xterm"}
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import Running, clean_environment
+from tests.e2e.running import Running, shell_environment
 
 pytestmark = pytest.mark.timeout(400)  # see test_up.py
 
@@ -39,14 +38,11 @@ def test_the_command_works(service: Running, tmp_path: Path, title: str, block: 
     script = block.replace("http://127.0.0.1:8000", service.url).replace(
         '"distilgpt2"', '"bundled"'
     )
-    env = clean_environment(tmp_path)
-    env["DISTILQ_URL"] = service.url
-    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"  # where `distilq` is
     said = subprocess.run(
         ["sh", "-eu"],  # noqa: S607 (a user's shell)
         input=script,
         cwd=tmp_path,
-        env=env,
+        env=shell_environment(tmp_path, service.url),
         capture_output=True,
         text=True,
     )

@@ -120,7 +120,7 @@ def on_a_terminal(env: dict[str, str], *arguments: str, **more: str) -> tuple[in
 
 
 def test_a_terminal_is_shown_where_the_job_stands(env: dict[str, str], client: Client) -> None:
-    code, shown = on_a_terminal(env, "generate", PROMPT, "-n", "2", *LONG)
+    code, shown = on_a_terminal(env, "generate", PROMPT, "-n", "2", "--max-new-tokens", "300")
     assert code == 0
     assert "── 1 of 2 ──" in shown
     assert "running" in shown

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from distilq import errors
 from distilq.errors import PROBLEM_PREFIX, DistilqError, RequestError, Unavailable
+from distilq.retry_after import retry_after_s
 
 from .errors import UnexpectedAnswer
 from .steps import Answer
@@ -67,9 +68,8 @@ def _error(answer: Answer) -> DistilqError:
         detail = f"no problem of distilq's, but {_shown(answer)}"
         problem = {"title": _status_line(answer.status), "detail": detail}
     error = of_problem({**problem, "status": answer.status})
-    wait = answer.headers.get("retry-after", "")
-    if wait.isascii() and wait.isdigit():
-        error.members.setdefault("retry_after_s", float(wait[:9]))
+    if "retry_after_s" not in error.members and "retry-after" in answer.headers:
+        error.members["retry_after_s"] = retry_after_s(answer.headers["retry-after"])
     return error
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from typing import Any
 
 import httpx
@@ -147,6 +149,16 @@ def test_retry_after_is_obeyed(twins: Twins, store: MemoryStore, pauses: list[fl
     full = answers(503, json=e.QueueFull().problem(), headers={"Retry-After": "7"})
     twins.client(Faulty(api(store), full)).submit("Once")
     assert 7 <= pauses[0] <= 7.5
+
+
+def test_a_date_in_retry_after_is_obeyed_too(
+    twins: Twins, store: MemoryStore, pauses: list[float]
+) -> None:
+    """Proxies send dates as well."""
+    at = datetime.now(timezone.utc) + timedelta(seconds=60)
+    fault = answers(503, headers={"Retry-After": format_datetime(at, usegmt=True)})
+    twins.client(Faulty(api(store), fault)).submit("Once")
+    assert 50 < pauses[0] <= 60.5
 
 
 def test_pauses_grow_to_eight_seconds() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -218,6 +220,22 @@ def test_who_stops_early_leaves_nothing_queued(twins: Twins, store: MemoryStore)
     assert found["queued"] == 0
     assert found["canceled"] >= 30
     assert found.total() <= 40
+
+
+def test_a_scope_that_ends_a_map_leaves_nothing_queued(store: MemoryStore) -> None:
+    """A canceled scope of anyio cancels every await in it, those that clean up too."""
+
+    async def main() -> None:
+        async with AsyncClient(transport=Threaded(api(store))) as client:
+            with anyio.CancelScope() as scope:
+                async with contextlib.aclosing(client.map(map(str, range(40)))) as outcomes:
+                    await anext(outcomes)
+                    scope.cancel()
+                    await anyio.sleep(0)
+
+    asyncio.run(main())
+    assert states(store)["queued"] == 0
+    assert states(store)["canceled"] > 0
 
 
 def test_what_ends_a_map_cancels_what_is_left(twins: Twins, store: MemoryStore) -> None:

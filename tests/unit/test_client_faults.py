@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -368,15 +369,39 @@ def test_generate_interrupted_cancels_its_job(
         assert [job.status for job in client.jobs()] == [JobStatus.CANCELED]
 
 
-def test_generate_canceled_cancels_its_job(store: MemoryStore) -> None:
+def test_generate_without_an_answer_cancels_its_job(twins: Twins, store: MemoryStore) -> None:
+    """Nobody knows its id."""
+    store.on_wait = lambda job_id: None
+    client = twins.client(Faulty(api(store, max_wait_s=1), silent), retries=0)
+    with pytest.raises(NoAnswerInTime):
+        client.generate("Once", timeout=30)
+    assert [job.status for job in client.jobs()] == [JobStatus.CANCELED]
+
+
+def cancel(task: asyncio.Task[Any], scope: anyio.CancelScope) -> None:
+    task.cancel()
+
+
+def cancel_scope(task: asyncio.Task[Any], scope: anyio.CancelScope) -> None:
+    scope.cancel()
+
+
+@pytest.mark.parametrize("how", [cancel, cancel_scope])
+def test_generate_canceled_cancels_its_job(store: MemoryStore, how: Any) -> None:
     async def main() -> list[JobStatus]:
         async with AsyncClient(transport=Threaded(api(store, max_wait_s=1))) as client:
             waiting = asyncio.Event()
             loop = asyncio.get_running_loop()
             store.on_wait = lambda job_id: loop.call_soon_threadsafe(waiting.set)
-            task = asyncio.create_task(client.generate("Once"))
+            scope = anyio.CancelScope()
+
+            async def generate() -> None:
+                with scope:
+                    await client.generate("Once")
+
+            task = asyncio.create_task(generate())
             await waiting.wait()
-            task.cancel()
+            how(task, scope)
             with contextlib.suppress(asyncio.CancelledError):
                 await task
             return [job.status async for job in client.jobs()]

@@ -54,9 +54,16 @@ def of_problem(problem: dict[str, Any]) -> DistilqError:
     error.code, error.status = code, status
     error.title = str(problem.get("title") or error.title)
     error.retryable = bool(problem.get("retryable", status in TRANSIENT))
-    error.members = {name: value for name, value in problem.items() if name not in STANDARD}
+    error.members = {name: value for name, value in problem.items() if _is_member(name, value)}
     error.args = (_message(error),)
     return error
+
+
+def _is_member(name: str, value: Any) -> bool:
+    """Whether it is one, of a type that is worked with: others write problems too."""
+    if name == "retry_after_s":
+        return isinstance(value, (int, float)) and 0 <= value < float("inf")
+    return name not in STANDARD and (name != "errors" or isinstance(value, list))
 
 
 def _error(answer: Answer) -> DistilqError:

@@ -196,6 +196,26 @@ def test_a_problem_of_an_unknown_type_is_of_a_class_after_its_status(
     assert caught.value.members == {"why": [1]}
 
 
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"retry_after_s": "3"},
+        {"retry_after_s": -5},
+        {"retry_after_s": [1]},
+        {"errors": 5},
+        {"errors": {"field": ["is wrong"]}},
+    ],
+)
+def test_problems_of_others_are_no_reason_to_fail_in_another_way(
+    twins: Twins, store: MemoryStore, members: dict[str, Any], pauses: list[float]
+) -> None:
+    fault = answers(503, json={"type": "about:blank", "status": 503, **members})
+    assert twins.client(Faulty(api(store), fault)).info().version
+    with pytest.raises(e.Unavailable) as caught:
+        twins.client(Faulty(api(store), fault), retries=0).info()
+    assert (caught.value.errors, caught.value.retry_after_s) == ([], None)
+
+
 def test_a_poll_is_given_more_time_than_it_waits(twins: Twins, store: MemoryStore) -> None:
     seen = Faulty(api(store))
     client = twins.client(seen, timeout=3)

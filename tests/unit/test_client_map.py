@@ -273,6 +273,15 @@ def test_in_flight_is_checked_before_anything_else(twins: Twins, store: MemorySt
         twins.client(api(store)).map([], in_flight=0)
 
 
+@pytest.mark.parametrize("one", ["Once", b"Once", {"input_string": ["Once"]}])
+def test_one_prompt_is_not_taken_for_many(twins: Twins, store: MemoryStore, one: Any) -> None:
+    client = twins.client(api(store))
+    for submit in (client.map, client.submit_many):
+        with pytest.raises(TypeError, match="any number of prompts"):
+            submit(one)
+    assert states(store).total() == 0
+
+
 def test_progress_is_shown_on_standard_error(
     twins: Twins, store: MemoryStore, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,15 @@ from .batches import BatchState, Endpoint, Order
 from .events import Event, Following
 from .http import settings
 from .mapping import Map, check_in_flight
-from .options import Generation, Inputs, PriorityName, job_request, request_of, requests_of
+from .options import (
+    Generation,
+    Inputs,
+    PriorityName,
+    check_several,
+    job_request,
+    request_of,
+    requests_of,
+)
 from .progress import bar
 from .results import Mapped, Result
 from .steps import Flow
@@ -129,6 +137,7 @@ class AsyncClient:
         **parameters: Unpack[Generation],
     ) -> AsyncGenerator[Mapped, None]:
         """The outcome of each of any number of prompts, in their order or, without, as they end."""
+        check_several(prompts)
         check_in_flight(in_flight)
 
         def body(item: Inputs | Mapping[str, Any]) -> dict[str, Any]:

@@ -50,10 +50,19 @@ def job_request(inputs: Inputs, parameters: Mapping[str, Any], **options: Any) -
     return {"inputs": inputs, "parameters": dict(parameters), **given}
 
 
+def check_several(prompts: object) -> None:
+    """Raises TypeError: it is one prompt, which would be taken for those of its characters."""
+    if isinstance(prompts, (str, bytes, Mapping)):
+        raise TypeError(
+            f"takes any number of prompts, [prompt] say, not a {type(prompts).__name__}"
+        )
+
+
 def requests_of(
     items: Iterable[Inputs | Mapping[str, Any]], parameters: Mapping[str, Any], **options: Any
 ) -> list[dict[str, Any]]:
     """The jobs of a batch: of prompts, and of whole requests, whose own fields go before."""
+    check_several(items)
     return [request_of(item, parameters, **options) for item in items]
 
 

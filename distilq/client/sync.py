@@ -19,7 +19,15 @@ from .batches import BatchState, Endpoint, Order
 from .events import Event, Following
 from .http import settings
 from .mapping import Map, check_in_flight
-from .options import Generation, Inputs, PriorityName, job_request, request_of, requests_of
+from .options import (
+    Generation,
+    Inputs,
+    PriorityName,
+    check_several,
+    job_request,
+    request_of,
+    requests_of,
+)
 from .progress import bar
 from .results import Mapped, Result
 from .steps import Flow
@@ -175,6 +183,7 @@ class Client:
             DistilqError: the first error of a prompt, unless `return_errors`: then it is in the
                 outcome; and whatever hits all of them, such as ConnectionFailed.
         """
+        check_several(prompts)
         check_in_flight(in_flight)
 
         def body(item: Inputs | Mapping[str, Any]) -> dict[str, Any]:

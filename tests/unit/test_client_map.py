@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -231,6 +233,22 @@ def test_who_stops_early_leaves_nothing_queued(twins: Twins, store: MemoryStore)
     assert found.total() <= 40
 
 
+def test_a_scope_that_ends_a_map_leaves_nothing_queued(store: MemoryStore) -> None:
+    """A canceled scope of anyio cancels every await in it, those that clean up too."""
+
+    async def main() -> None:
+        async with AsyncClient(transport=Threaded(api(store))) as client:
+            with anyio.CancelScope() as scope:
+                async with contextlib.aclosing(client.map(map(str, range(40)))) as outcomes:
+                    await anext(outcomes)
+                    scope.cancel()
+                    await anyio.sleep(0)
+
+    asyncio.run(main())
+    assert states(store)["queued"] == 0
+    assert states(store)["canceled"] > 0
+
+
 def test_what_ends_a_map_cancels_what_is_left(twins: Twins, store: MemoryStore) -> None:
     def prompts() -> Iterator[str]:
         yield from map(str, range(15))
@@ -264,6 +282,15 @@ def test_a_map_gives_up_when_the_service_stays_away(twins: Twins, store: MemoryS
 def test_in_flight_is_checked_before_anything_else(twins: Twins, store: MemoryStore) -> None:
     with pytest.raises(ValueError, match="in_flight must be at least 1, not 0"):
         twins.client(api(store)).map([], in_flight=0)
+
+
+@pytest.mark.parametrize("one", ["Once", b"Once", {"input_string": ["Once"]}])
+def test_one_prompt_is_not_taken_for_many(twins: Twins, store: MemoryStore, one: Any) -> None:
+    client = twins.client(api(store))
+    for submit in (client.map, client.submit_many):
+        with pytest.raises(TypeError, match="any number of prompts"):
+            submit(one)
+    assert states(store).total() == 0
 
 
 def test_progress_is_shown_on_standard_error(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import time
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, cast
 
 from flask import request
 from werkzeug.datastructures import MultiDict
@@ -13,6 +13,7 @@ from werkzeug.formparser import FormDataParser
 
 from distilq.errors import InvalidParameters, PayloadTooLarge, UnsupportedMediaType
 from distilq.files import File, new_file_id
+from distilq.storage import Writer
 
 from .bodies import reading_body
 from .context import library, settings
@@ -30,7 +31,7 @@ FIELDS = frozenset({"purpose", "expires_after[anchor]", EXPIRY})
 class _Sink(io.RawIOBase):
     """What Werkzeug's parser writes the file to."""
 
-    def __init__(self, file: BinaryIO, most: int) -> None:
+    def __init__(self, file: Writer, most: int) -> None:
         self._file, self._most = file, most
         self.size = 0
 

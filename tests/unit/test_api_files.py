@@ -118,6 +118,13 @@ def test_without_room_for_its_bytes_it_is_refused(
     assert entry(send(client)) == (503, None, "storage_unavailable")
 
 
+def test_a_disk_that_fills_up_meanwhile_is_not_the_clients_fault(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Storage, "_open", lambda *_: open("/dev/full", "wb", buffering=0))
+    assert entry(send(client)) == (503, None, "storage_unavailable")
+
+
 def test_an_application_that_was_made_without_says_so() -> None:
     client = create_app(Settings(auth="off"), MemoryStore()).test_client()
     assert entry(client.get("/v1/files")) == (503, None, "storage_unavailable")

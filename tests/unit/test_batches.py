@@ -181,6 +181,12 @@ def test_lines_that_are_bad_in_themselves_become_rows_and_the_rest_runs(world: W
     assert errors[5]["response"] is None
 
 
+def test_a_line_is_told_where_it_is_wrong_in_its_own_words(world: World) -> None:
+    batch_id = world.create([line(0, body={"model": "fake", "prompt": ["a", 5]})])
+    (row,) = world.rows(world.run(batch_id)["error_file_id"])
+    assert row["error"]["param"] == "body.prompt[1]"
+
+
 def test_a_job_that_fails_is_a_row_as_its_request_would_be_answered(world: World) -> None:
     batch_id = world.create([line(0), line(1)])
     world.runner.tick()

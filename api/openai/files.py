@@ -27,8 +27,8 @@ def upload() -> Response:
 @blueprint.get("/v1/files")
 def page() -> Response:
     query = parse_query(FilesQuery)
-    found, more = library().files.page(query.limit, query.after)
-    data = [_shown(file) for file in found if query.purpose in (None, file.purpose)]
+    found, more = library().files.page(query.limit, query.after, query.purpose)
+    data = [_shown(file) for file in found]
     first, last = (found[0].id, found[-1].id) if found else (None, None)
     return as_json(FileList(data=data, first_id=first, last_id=last, has_more=more))
 

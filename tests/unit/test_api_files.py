@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from io import BytesIO
+from io import BytesIO, FileIO
 from typing import Any
 
 import pytest
@@ -121,7 +121,7 @@ def test_without_room_for_its_bytes_it_is_refused(
 def test_a_disk_that_fills_up_meanwhile_is_not_the_clients_fault(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Storage, "_open", lambda *_: open("/dev/full", "wb", buffering=0))
+    monkeypatch.setattr(Storage, "_open", lambda *_: FileIO("/dev/full", "w"))
     assert entry(send(client)) == (503, None, "storage_unavailable")
 
 

@@ -340,6 +340,13 @@ def test_a_file_that_is_deleted_meanwhile_fails_the_batch_and_leaves_what_is_wri
     assert world.live() == []
 
 
+def test_what_a_batch_has_answered_is_no_input(world: World) -> None:
+    output = world.run(world.create([line(0)]))["output_file_id"]
+    asked = {"input_file_id": output, "endpoint": "/v1/completions", "completion_window": "24h"}
+    answer = world.client.post("/v1/batches", json=asked)
+    assert (answer.status_code, answer.get_json()["error"]["param"]) == (400, "input_file_id")
+
+
 def test_a_full_queue_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     batch_id = world.create([line(i) for i in range(4)])
     world.store.max_queued_jobs = 2

@@ -168,13 +168,20 @@ class Work:
                 store().cancel(job_id)
         self._canceled.add(number)
 
+    def _drop(self, number: int) -> None:
+        """Stop a segment of which nothing will be written, and forget its answers."""
+        self._cancel(number)
+        store().forget(self.batch.ids[number])
+        self._write({}, drop=f"ids:{number}")
+        del self.batch.ids[number]
+
     def fail(self, error: LineError) -> bool:
         """End it at once; what is written stays. Raises what `step` does."""
         batch = self.batch
         batch.errors.append(error)
         self._ends_as = BatchStatus.FAILED
-        for number in batch.ids:
-            self._cancel(number)
+        for number in list(batch.ids):
+            self._drop(number)
         self._count(0, total(batch.plan) - sum(each.lines for each in batch.written.values()))
         self._end(BatchStatus.FAILED)
         return False

@@ -11,7 +11,7 @@ from distilq.batches import Batch, BatchStatus, Head, new_batch_id
 from distilq.errors import BatchAlreadyFinished, InvalidParameters
 from distilq.files import File
 
-from ..answers import as_json
+from ..answers import as_json, first_known
 from ..batches.results import Results
 from ..bodies import parse_body, parse_query
 from ..context import kept, library, owner, settings
@@ -68,7 +68,7 @@ def results(batch_id: str) -> Response:
     with ExitStack() as held:
         held.enter_context(slot())
         found = Results(library(), batch_id, no_use_in_waiting())
-        rows = kept(found.rows(query.order, follow=query.follow))
+        rows = kept(first_known(found.rows(query.order, follow=query.follow)))
         response = Response(rows, content_type="application/jsonl")
         response.call_on_close(held.pop_all().close)
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold rows back

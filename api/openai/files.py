@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from distilq.files import File
 from distilq.storage import Storage
 
-from ..answers import as_json
+from ..answers import as_json, first_known
 from ..batches.rows import unstored
 from ..bodies import parse_query
 from ..context import library
@@ -42,8 +42,7 @@ def get(file_id: str) -> Response:
 def content(file_id: str) -> Response:
     file = library().files.get(file_id)
     blocks = _content(file, library().storage)
-    first = next(blocks, b"")  # what cannot be read is known before the status is sent
-    response = Response(_chained(first, blocks), content_type="application/octet-stream")
+    response = Response(first_known(blocks), content_type="application/octet-stream")
     response.content_length = file.bytes
     return response
 
@@ -62,11 +61,6 @@ def _content(file: File, storage: Storage) -> Iterator[bytes]:
             yield from blocks
         else:
             yield from (row for _, _, _, row in unstored(blocks))
-
-
-def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
 
 
 def _shown(file: File) -> FileObject:

@@ -340,6 +340,32 @@ def test_a_file_that_is_deleted_meanwhile_fails_the_batch_and_leaves_what_is_wri
     assert world.live() == []
 
 
+@pytest.mark.parametrize("query", ["", "?order=completion", "?follow=true"])
+def test_of_a_batch_whose_file_is_gone_results_are_what_is_written(
+    world: World, query: str
+) -> None:
+    batch_id = world.create([line(i) for i in range(6)])
+    world.runner.tick()
+    jobs = world.live()
+    world.finish(jobs[::-1][:SMALL])
+    world.runner.tick()
+    world.client.delete(f"/v1/files/{world.shown(batch_id)['input_file_id']}")
+    assert ids(world.results(batch_id, query.replace("?follow=true", ""))) == ["c0", "c1", "c2"]
+    world.finish(world.live())
+    world.runner.tick()
+    assert world.shown(batch_id)["status"] == "failed"
+    assert ids(world.results(batch_id, query)) == ["c0", "c1", "c2"]
+    assert set(world.store.statuses(jobs)) == {None}
+
+
+@pytest.mark.parametrize("query", ["", "?order=completion", "?follow=true"])
+def test_results_whose_file_is_gone_are_not_there(world: World, query: str) -> None:
+    batch_id = world.create([line(0)])
+    world.client.delete(f"/v1/files/{world.run(batch_id)['output_file_id']}")
+    answer = world.client.get(f"/v1/batches/{batch_id}/results{query}")
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (404, "file_not_found")
+
+
 def test_what_a_batch_has_answered_is_no_input(world: World) -> None:
     output = world.run(world.create([line(0)]))["output_file_id"]
     asked = {"input_file_id": output, "endpoint": "/v1/completions", "completion_window": "24h"}

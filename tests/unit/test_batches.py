@@ -395,10 +395,42 @@ def test_the_keys_caps_hold_and_are_not_exceeded() -> None:
         most = max(most, len(world.live()))
         world.finish(world.live())
         for held in world.runner._held.values():
-            held.not_before = 0
+            held.work._full_until = 0
     assert most == 2
     assert world.shown(batch_id)["request_counts"] == {"total": 5, "completed": 5, "failed": 0}
     assert {job.id for job in world.store.page(None, 100, None).jobs} == set()
+
+
+@pytest.mark.parametrize("lines", [1, 5, 8])
+def test_a_segment_of_more_tokens_than_the_key_may_have_is_cut(lines: int) -> None:
+    key = ApiKey(name="a", limits=Limits(max_queued_tokens=5))
+    world = World(MemoryRing(), key)
+    asked = [*(line(i) for i in range(lines)), "", line(0), "{"]
+    batch_id = world.create(asked)
+    for _ in range(60):
+        world.runner.tick()
+        world.finish(world.live())
+        for held in world.runner._held.values():
+            held.work._full_until = 0
+    done = world.shown(batch_id)
+    assert done["request_counts"] == {"total": lines + 2, "completed": lines, "failed": 2}
+    assert ids(world.rows(done["output_file_id"])) == [f"c{i}" for i in range(lines)]
+    found = [row["error"] for row in world.rows(done["error_file_id"])]
+    assert [(e["code"], e["line"]) for e in found] == [
+        ("duplicate_custom_id", lines + 2),
+        ("malformed_json", lines + 3),
+    ]
+
+
+def test_what_has_ended_is_written_while_there_is_no_room_for_more() -> None:
+    world = World(MemoryRing(), ApiKey(name="a", limits=Limits(rate_per_minute=2)))
+    batch_id = world.create([line(i) for i in range(4)])
+    world.runner.tick()
+    world.finish(world.live())
+    world.runner.tick()
+    assert world.shown(batch_id)["request_counts"]["completed"] == 2
+    assert ids(world.results(batch_id)) == ["c0", "c1"]
+    assert world.store.page(None, 10, None).jobs == []
 
 
 def test_a_revoked_key_ends_its_batches() -> None:

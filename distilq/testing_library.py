@@ -144,7 +144,8 @@ class MemoryBatches:
     def release(self, batch_id: str, fence: int) -> None:
         """Also what the end of a lease does, where a test lets a process die."""
         if self._fields[batch_id]["fence"] == str(fence):
-            self._active[batch_id] = False
+            del self._active[batch_id]
+            self._active[batch_id] = False  # the last to be taken up
 
     def _read(self, batch_id: str) -> Batch:
         fields = self._fields[batch_id]

@@ -234,6 +234,18 @@ def test_the_oldest_is_taken_up_first(batches: Batches) -> None:
     assert [each[0].id for each in found if each] == ["batch_1", "batch_2"]
 
 
+def test_one_that_is_left_waits_behind_the_others(batches: Batches) -> None:
+    for number in (1, 2):
+        batches.create(head(number))
+    first = batches.claim()
+    assert first is not None
+    batches.release(first[0].id, first[1])
+    assert [found[0].id for found in (batches.claim(), batches.claim()) if found] == [
+        "batch_2",
+        "batch_1",
+    ]
+
+
 def test_a_lease_that_is_not_renewed_ends(
     redis_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -548,6 +548,21 @@ def test_a_storage_that_is_away_is_waited_for(
     assert world.run(batch_id)["request_counts"]["completed"] == 2
 
 
+def test_batches_take_turns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.batches.runner.AT_ONCE", 2)
+    large = [world.create([line(i) for i in range(7)]) for _ in range(3)]
+    world.runner.tick()
+    small = world.create([line(0)])
+    moment = time.monotonic()
+    for number in range(1, 4):
+        monkeypatch.setattr(time, "monotonic", lambda number=number: moment + 10 * number)
+        world.runner.tick()
+        assert len(world.runner._held) == 2
+    assert {world.shown(i)["status"] for i in [*large, small]} == {"in_progress"}
+    monkeypatch.undo()
+    assert [world.run(i)["request_counts"]["completed"] for i in [*large, small]] == [7, 7, 7, 1]
+
+
 def test_a_fault_of_ours_ends_the_batch_and_not_the_runner(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,13 +141,13 @@ class FileStore:
             return 0
         rank = self._redis.zrevrank(index, after)
         if rank is not None:
-            return rank + 1
+            return int(rank) + 1
         at = self._redis.get(keys.file_place(after))
         if at is None:
             raise unknown_after(after)
         newer = self._redis.zcount(index, f"({int(at)}", "+inf")
         beside = self._redis.zrangebyscore(index, int(at), int(at))
-        return newer + sum(each.decode() > after for each in beside)
+        return int(newer) + sum(each.decode() > after for each in beside)
 
     def _owned(self, file_id: str) -> File:
         raw = self._redis.get(keys.file(file_id))

@@ -126,6 +126,7 @@ class Work:
                 continue
             if ahead and ahead + segment.lines > AHEAD_LINES:
                 return
+            _leave_room()
             found = self._entries(number)
             asked = sum(isinstance(entry, Asked) for entry in found)
             spend(min(asked, most_at_once()))
@@ -276,6 +277,17 @@ class Work:
     def _write(self, fields: dict[str, str], drop: str = "") -> None:
         batch = self.batch
         batch.status = self._library.batches.write(batch.id, self._fence, fields, drop)
+
+
+def _leave_room() -> None:
+    """Half the queue is not for batches: however many there are, others find room in it.
+
+    Raises:
+        QueueFull: more than that is queued.
+    """
+    queue, most = store().queue(), settings()
+    if queue.queued > most.max_queued_jobs / 2 or queue.queued_tokens > most.max_queued_tokens / 2:
+        raise QueueFull("batches leave half of the queue to others", retry_after_s=1)
 
 
 def _entered(status: BatchStatus) -> dict[str, str]:

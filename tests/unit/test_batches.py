@@ -384,6 +384,27 @@ def test_a_full_queue_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatc
     assert world.run(batch_id)["request_counts"]["completed"] == 4
 
 
+def test_batches_leave_half_of_the_queue_to_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "AHEAD_LINES", 100)
+    few = world.client.application.extensions["distilq.settings"].model_copy(
+        update={"max_queued_jobs": 8}
+    )
+    world.client.application.extensions["distilq.settings"] = few
+    batch_id = world.create([line(i) for i in range(20)])
+    world.runner.tick()
+    assert len(world.live()) == 2 * SMALL
+    moment = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: moment)
+    for _ in range(10):
+        moment += 2
+        world.runner.tick()
+        world.finish(world.live())
+    world.runner.tick()
+    assert world.shown(batch_id)["request_counts"]["completed"] == 20
+
+
 def test_the_keys_caps_hold_and_are_not_exceeded() -> None:
     ring = MemoryRing()
     key = ApiKey(name="a", limits=Limits(max_in_flight=2))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from itertools import chain
 
 from flask import Response, request
 from pydantic import BaseModel
@@ -49,3 +51,9 @@ def of_job(model: BaseModel, job: Job) -> Response:
     response = as_json(model)
     response.headers["X-Job-Id"] = job.id
     return response
+
+
+def first_known(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same; what keeps the first from being made is raised here, before a status is sent."""
+    first = next(blocks, b"")
+    return chain((first,), blocks)

@@ -70,6 +70,10 @@ def _require_json() -> None:
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if request.mimetype != "application/json" or charset not in ("utf-8", "utf8"):
         raise UnsupportedMediaType("send Content-Type: application/json, in UTF-8")
+    refuse_encoded()
+
+
+def refuse_encoded() -> None:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("send the body without Content-Encoding")
 

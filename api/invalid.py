@@ -113,7 +113,7 @@ def _invalid(entries: list[dict[str, str]], count: int) -> InvalidParameters:
 def _location(error: ErrorDetails) -> tuple[int | str, ...]:
     """Where the client wrote what is wrong, without the steps that only our models have."""
     steps = error["loc"]
-    for at in (0, 2):  # a job's own body; a job in a batch
+    for at in (0, 1, 2):  # a job's own body; that of a line of a file; a job in a batch
         if WITH_FORMS & set(steps[at : at + 1]) and set(steps[at + 1 : at + 2]) <= FORMS:
             steps = steps[: at + 1] + steps[at + 2 :]
     if steps[-1:] == ("[key]",):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import time
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, cast
 
 from flask import request
 from werkzeug.datastructures import MultiDict
@@ -13,8 +13,9 @@ from werkzeug.formparser import FormDataParser
 
 from distilq.errors import InvalidParameters, PayloadTooLarge, UnsupportedMediaType
 from distilq.files import File, new_file_id
+from distilq.storage import Writer
 
-from .bodies import reading_body
+from .bodies import reading_body, refuse_encoded
 from .context import library, settings
 
 #: Beside the file: boundaries, headers, other fields. Werkzeug's parser takes it for the most that
@@ -24,13 +25,14 @@ ENVELOPE_BYTES = 262_144
 MAX_FILENAME = 255
 
 EXPIRY = "expires_after[seconds]"
-FIELDS = frozenset({"purpose", "expires_after[anchor]", EXPIRY})
+ANCHOR = "expires_after[anchor]"
+FIELDS = frozenset({"purpose", ANCHOR, EXPIRY})
 
 
 class _Sink(io.RawIOBase):
     """What Werkzeug's parser writes the file to."""
 
-    def __init__(self, file: BinaryIO, most: int) -> None:
+    def __init__(self, file: Writer, most: int) -> None:
         self._file, self._most = file, most
         self.size = 0
 
@@ -53,8 +55,9 @@ def received() -> File:
         InvalidParameters: a field of the form is.
         StorageUnavailable: its bytes cannot be kept.
     """
-    if request.mimetype != "multipart/form-data":
-        raise UnsupportedMediaType("send Content-Type: multipart/form-data")
+    if request.mimetype != "multipart/form-data" or not request.mimetype_params.get("boundary"):
+        raise UnsupportedMediaType("send Content-Type: multipart/form-data, with a boundary")
+    refuse_encoded()
     file_id, most = new_file_id(), settings().max_file_bytes
     path = f"uploads/{file_id}"
     with library().storage.write(path) as out:
@@ -84,30 +87,38 @@ def _parsed(sink: _Sink, most: int) -> tuple[MultiDict[str, str], str]:
         content_length: int | None = None,
     ) -> IO[bytes]:
         if begun:
-            raise _invalid("file", "conflict", "is given twice")
+            raise _invalid("file", "conflict", "must be the only file")
         begun.append((filename or "upload")[:MAX_FILENAME])
         return cast(IO[bytes], sink)
 
     parser = FormDataParser(
         begin, max_form_memory_size=ENVELOPE_BYTES, max_form_parts=10, silent=False
     )
-    with reading_body(most + ENVELOPE_BYTES):
-        _, form, files = parser.parse(
-            request.stream, request.mimetype, request.content_length, request.mimetype_params
-        )
+    try:
+        with reading_body(most + ENVELOPE_BYTES):
+            _, form, files = parser.parse(
+                request.stream, request.mimetype, request.content_length, request.mimetype_params
+            )
+    except PayloadTooLarge:
+        detail = f"at most {most} bytes, and {ENVELOPE_BYTES} beside the file in a few fields"
+        raise PayloadTooLarge(detail, max_bytes=most) from None
     if "file" not in files:
-        raise _invalid("file", "missing", "is required")
+        raise _invalid("file", "missing", "is required, with a file name")
     return form, begun[0]
 
 
 def _checked(form: MultiDict[str, str]) -> int:
     """Seconds for which the file is to be kept."""
-    for name in form:
+    for name, values in form.lists():
         if name not in FIELDS:
             raise _invalid(name, "unknown_field", "there is no such field")
+        if len(values) > 1:
+            raise _invalid(name, "conflict", "is given twice")
     if form.get("purpose") != "batch":
         code = "not_offered" if "purpose" in form else "missing"
         raise _invalid("purpose", code, "must be batch")
+    if form.get(ANCHOR, "created_at") != "created_at":
+        raise _invalid(ANCHOR, "not_offered", "must be created_at")
     most = settings().file_ttl_s
     if EXPIRY not in form:
         return most

@@ -27,7 +27,7 @@ COMMON_COMMANDS = (
 )
 API_COMMANDS = (
     *("persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe", "xread"),
-    *("zrevrank", "zrevrange", "expireat"),
+    *("zrevrank", "zrevrange", "zcount", "expireat"),
 )
 WORKER_COMMANDS = ("script|exists", "brpop", "blpop", "incrby", "sismember", "zremrangebyscore")
 #: To take webhooks out of the outbox, and to note what came of them.

@@ -21,6 +21,7 @@ from typing_extensions import Self
 from distilq import keys
 from distilq.connection import RedisClient, reaches_redis
 from distilq.errors import BatchNotFound, IdempotencyKeyReused
+from distilq.files import unknown_after
 from distilq.owner import EVERYBODY, Owner
 from distilq.scripts import Scripts
 
@@ -164,7 +165,11 @@ class Batches(Protocol):
         """Raises BatchNotFound: there is none, or it is another's."""
 
     def page(self, limit: int, after: str | None) -> tuple[list[Batch], bool]:
-        """The newest first, those behind the batch `after`; and whether there are more."""
+        """The newest first, those behind the batch `after`; and whether there are more.
+
+        Raises:
+            InvalidParameters: there is no batch `after`.
+        """
 
     def cancel(self, batch_id: str) -> Batch:
         """Ask for its end; the batch as it then stands. Raises BatchNotFound."""
@@ -230,8 +235,10 @@ class BatchStore:
     @reaches_redis
     def page(self, limit: int, after: str | None) -> tuple[list[Batch], bool]:
         index = keys.batch_indexes("" if self._owner.sees_all else self._owner.id)[-1]
-        before = None if after is None else self._redis.zrevrank(index, after)
-        first = 0 if before is None else before + 1
+        before = -1 if after is None else self._redis.zrevrank(index, after)
+        if before is None:
+            raise unknown_after(after or "")
+        first = before + 1
         ids = [i.decode() for i in self._redis.zrevrange(index, first, first + limit)]
         return self._read(ids[:limit]), len(ids) > limit
 

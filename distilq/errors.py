@@ -208,7 +208,11 @@ class PayloadTooLarge(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    code, title, status = "unsupported_media_type", "The body must be application/json", 415
+    code, title, status = (
+        "unsupported_media_type",
+        "The body is not of the type that this route takes",
+        415,
+    )
 
 
 class IdempotencyKeyReused(RequestError):

@@ -151,6 +151,11 @@ def file(file_id: str) -> str:
     return f"distilq:file:{file_id}"
 
 
+def file_place(file_id: str) -> str:
+    """STRING: when a file was made that has been dropped, for the page behind it; for a day."""
+    return f"{file(file_id)}:place"
+
+
 def file_indexes(owner: str) -> list[str]:
     """The ZSETs that a file of this owner is in; the last has the owner's alone."""
     return [FILES, *([f"{FILES}@{owner}"] if owner else [])]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import BinaryIO, ParamSpec, Protocol, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileOpener
@@ -42,6 +42,24 @@ def reaches_storage(method: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+class Writer(Protocol):
+    """What is written to the storage goes through here."""
+
+    def write(self, data: bytes, /) -> int:
+        """Raises StorageUnavailable: no place for it, or no way to it."""
+
+
+class _Writer:
+    """The `Writer` of a file of fsspec."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    @reaches_storage
+    def write(self, data: bytes) -> int:
+        return self._file.write(data)
+
+
 class Storage:
     """Objects by path under one URL. A path is written once, by one writer, and never changed."""
 
@@ -55,7 +73,7 @@ class Storage:
         return cls(url or f"file://{data_dir.absolute()}/files")
 
     @contextmanager
-    def write(self, path: str) -> Iterator[BinaryIO]:
+    def write(self, path: str) -> Iterator[Writer]:
         """A writer of what is at `path` once this ends, durably; nothing is there if it raises.
 
         Raises:
@@ -63,7 +81,7 @@ class Storage:
         """
         file = self._open(path)
         try:
-            yield file
+            yield _Writer(file)
             self._close(file)
         except BaseException:
             self._abandon(file, path)
@@ -108,7 +126,8 @@ class Storage:
 
     def _abandon(self, file: BinaryIO, path: str) -> None:
         try:
-            file.close()
+            with suppress(OSError):  # a full disk takes what is buffered now no more than before
+                file.close()
             self.delete(path)
         except Exception as error:  # what led here is the error to tell of
             log.warning("%s is left behind: %r", path, error)

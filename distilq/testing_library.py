@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from distilq.batches import Batch, BatchStatus, Head, Superseded, to_batch
 from distilq.errors import BatchNotFound, IdempotencyKeyReused, StoredFileNotFound
-from distilq.files import File, is_seen
+from distilq.files import File, Purpose, is_seen, unknown_after
 from distilq.library import Library
 from distilq.owner import EVERYBODY, Owner
 from distilq.storage import Storage
@@ -26,6 +26,7 @@ class MemoryFiles:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._files: dict[str, File] = {}
         self._owner, self._clock = EVERYBODY, clock
+        self._dropped: dict[str, int] = {}
 
     def owned_by(self, owner: Owner) -> Self:
         other = copy.copy(self)
@@ -43,18 +44,25 @@ class MemoryFiles:
             raise StoredFileNotFound(f"no file has the id {file_id}")
         return file
 
-    def page(self, limit: int, after: str | None) -> tuple[list[File], bool]:
+    def page(
+        self, limit: int, after: str | None, purpose: Purpose | None = None
+    ) -> tuple[list[File], bool]:
         now = self._clock()
         found = [f for f in self._files.values() if is_seen(f, self._owner, now)]
         found.sort(key=lambda file: (file.created_at, file.id), reverse=True)
-        ids = [file.id for file in found]
-        rest = found[ids.index(after) + 1 if after in ids else 0 :]
+        if after is not None:
+            known = {file.id: file.created_at for file in self._files.values()} | self._dropped
+            if after not in known:
+                raise unknown_after(after)
+            found = [f for f in found if (f.created_at, f.id) < (known[after], after)]
+        rest = [file for file in found if purpose in (None, file.purpose)]
         return rest[:limit], len(rest) > limit
 
     def drop(self, file_id: str) -> File:
         file = self._files.get(file_id)
         if file is None or not is_seen(file, self._owner, 0):
             raise StoredFileNotFound(f"no file has the id {file_id}")
+        self._dropped[file_id] = file.created_at
         return self._files.pop(file_id)
 
     def expired(self, limit: int) -> list[File]:
@@ -98,7 +106,9 @@ class MemoryBatches:
         found = [b for b in map(self._read, self._fields) if self._sees(b)]
         found.sort(key=lambda batch: (batch.head.created_at, batch.id), reverse=True)
         ids = [batch.id for batch in found]
-        rest = found[ids.index(after) + 1 if after in ids else 0 :]
+        if after is not None and after not in ids:
+            raise unknown_after(after)
+        rest = found[ids.index(after) + 1 if after else 0 :]
         return rest[:limit], len(rest) > limit
 
     def cancel(self, batch_id: str) -> Batch:
@@ -134,7 +144,8 @@ class MemoryBatches:
     def release(self, batch_id: str, fence: int) -> None:
         """Also what the end of a lease does, where a test lets a process die."""
         if self._fields[batch_id]["fence"] == str(fence):
-            self._active[batch_id] = False
+            del self._active[batch_id]
+            self._active[batch_id] = False  # the last to be taken up
 
     def _read(self, batch_id: str) -> Batch:
         fields = self._fields[batch_id]

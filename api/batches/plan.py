@@ -34,6 +34,17 @@ def plan(blocks: Iterable[bytes], max_line: int, max_lines: int, together: int) 
     return found
 
 
+def halves(segment: Segment, blocks: Iterable[bytes], max_line: int) -> list[Segment]:
+    """A segment of several lines, which its blocks hold, as two."""
+    cut = split(blocks, max_line, segment.first, segment.offset)
+    lines = [line for line in cut if not line.blank]
+    middle = len(lines) // 2
+    return [
+        _segment(part, [line.number for line in part if line.number in segment.twice])
+        for part in (lines[:middle], lines[middle:])
+    ]
+
+
 def total(segments: Iterable[Segment]) -> int:
     """Lines that are not blank."""
     return sum(segment.lines for segment in segments)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import time
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 from distilq.batches import Part
+from distilq.errors import StoredFileNotFound
 from distilq.library import Library
 
 from ..context import store
@@ -57,8 +59,10 @@ class Results:
     def rows(self, order: Order, *, follow: bool) -> Iterator[bytes]:
         """Those that are known; with `follow`, on to the end of the batch.
 
+        What comes first is empty if no row is known yet: then it is known that rows can be read.
         A row that is followed in the order of the input waits for those of the lines before it.
-        Raises StoreUnavailable, StorageUnavailable, StoredFileNotFound.
+        Raises StoreUnavailable, StorageUnavailable, StoredFileNotFound; ConnectionResetError: no
+        use in going on.
         """
         heard = time.monotonic()
         tell = self._tell_in_order if order == "input" else self._tell_as_done
@@ -69,11 +73,14 @@ class Results:
                 yield row
             if ended:
                 return
+            yield b""
             if time.monotonic() - heard > HEARTBEAT_S:
                 heard = time.monotonic()
                 yield HEARTBEAT
             time.sleep(LOOK_S)
             self._look_again()
+        # The connection has to break: a clean end would say that these were all.
+        raise ConnectionResetError(errno.ECONNRESET, "the server stops")
 
     def _look_again(self) -> None:
         self._batch = self._library.batches.get(self._batch.id)
@@ -127,22 +134,29 @@ class Results:
         """The lines of a segment that is under way, but for those that have been told."""
         if number not in self._batch.ids:
             return []
-        batch, ids = self._batch, self._batch.ids[number]
-        if number not in self._entries:
-            file = self._library.files.get(batch.head.input_file_id)
-            storage, segment = self._library.storage, batch.plan[number]
-            self._entries[number] = segments.entries(storage, file.parts[0], batch, segment)
+        ids = self._batch.ids[number]
+        try:
+            entries = self._asked(number)
+        except StoredFileNotFound:  # it has just been deleted: the batch is about to fail
+            return []
         statuses = store().statuses(ids)
         if None in statuses:
             self._look_again()
             if number in self._batch.written:
                 return []
         jobs, found = iter(zip(ids, statuses, strict=True)), []
-        for entry in self._entries[number]:
+        for entry in entries:
             job_id, status = next(jobs) if isinstance(entry, Asked) else ("", None)
             ended = not job_id or (status is not None and status.final)
             found.append(Live(entry, job_id, ended))
         return [live for live in found if live.entry.number not in self._told]
+
+    def _asked(self, number: int) -> list[segments.Entry]:
+        if number not in self._entries:
+            file = self._library.files.get(self._batch.head.input_file_id)
+            storage, segment = self._library.storage, self._batch.plan[number]
+            self._entries[number] = segments.entries(storage, file.parts[0], self._batch, segment)
+        return self._entries[number]
 
     def _row(self, live: Live) -> bytes:
         """Empty if its job has been forgotten since: it is in the storage then."""

@@ -27,8 +27,9 @@ log = logging.getLogger("distilq.batches")
 #: Seconds between two steps of a batch: how late an answer may be written, and a count be.
 TICK_S = 0.5
 
-#: Batches that a process works at in turn; others wait for one to end, the oldest first.
-AT_ONCE = 4
+#: Batches that a process works at at once, and seconds after which one is left to wait again if
+#: another waits: a large one, or one whose key is slow, must not keep others from their turn.
+AT_ONCE, TURN_S = 4, 5.0
 
 #: Ticks between two looks for files whose time is over, and how many are then deleted.
 SWEEP_TICKS, SWEPT_AT_ONCE = 120, 20
@@ -42,7 +43,8 @@ class Held:
     """A batch whose lease is ours."""
 
     work: Work
-    #: By the monotonic clock.
+    #: By the monotonic clock, as is the next.
+    since: float
     not_before: float = 0.0
     failures: int = 0
 
@@ -63,6 +65,7 @@ class Runner:
             pass
         for batch_id in list(self._held):
             self._step(batch_id, self._held[batch_id])
+        self._change_turns()
         if self._ticks % SWEEP_TICKS == 0:
             self._delete_expired()
         self._ticks += 1
@@ -74,9 +77,8 @@ class Runner:
             except Exception:  # without this thread no batch would be worked at here
                 log.exception("no work was done at batches")
             time.sleep(TICK_S)
-        for held in self._held.values():  # so that others need not wait for the leases' end
-            with suppress(DistilqError):
-                held.work.let_go()
+        for batch_id in list(self._held):  # so that others need not wait for the leases' end
+            self._let_go(batch_id)
 
     def _take_up(self) -> bool:
         """Whether there was a batch that nobody works at."""
@@ -88,8 +90,19 @@ class Runner:
         if claimed is None:
             return False
         batch, fence = claimed
-        self._held[batch.id] = Held(Work(batch, fence, self._library))
+        self._held[batch.id] = Held(Work(batch, fence, self._library), time.monotonic())
         return True
+
+    def _change_turns(self) -> None:
+        """Leave those that have had their turn, as many as there are others that wait."""
+        since = time.monotonic() - TURN_S
+        for batch_id in [i for i, held in self._held.items() if held.since <= since]:
+            if len(self._held) >= AT_ONCE and self._take_up():
+                self._let_go(batch_id)
+
+    def _let_go(self, batch_id: str) -> None:
+        with suppress(DistilqError):
+            self._held.pop(batch_id).work.let_go()
 
     def _step(self, batch_id: str, held: Held) -> None:
         if time.monotonic() < held.not_before:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from distilq.batches import ERRORS, PLAN, Batch, BatchStatus, Counts, LineError, Part
-from distilq.errors import StoredFileNotFound
+from distilq.errors import OwnerFull, QueueFull, RateLimited, StoredFileNotFound, StoreFull
 from distilq.files import File
 from distilq.jobs import JobStatus
 from distilq.library import Library
@@ -21,7 +21,7 @@ from ..auth import most_at_once, spend
 from ..context import settings, store
 from . import segments
 from .lines import Asked
-from .plan import SEGMENT_LINES, Unusable, plan, total
+from .plan import SEGMENT_LINES, Unusable, halves, plan, total
 from .rows import Row
 
 #: Lines of a batch that are queued or running at once, so that it takes little of Redis' memory
@@ -30,6 +30,9 @@ AHEAD_LINES = 2_000
 
 #: Seconds between two renewals of the lease within one step.
 RENEW_S = 10.0
+
+#: Most seconds between two tries to submit more where there was no room.
+MOST_WAIT_S = 10
 
 #: What became of lines that nobody runs any more, by the status in which the batch ends.
 WORDS = {
@@ -48,6 +51,8 @@ class Work:
         #: The status in which it is to end before all is done, once that is so.
         self._ends_as: BatchStatus | None = None
         self._canceled: set[int] = set()
+        #: By the monotonic clock: until then there is no use in submitting more.
+        self._full_until = 0.0
 
     def step(self) -> bool:
         """Do what can be done now; whether there is more to do later.
@@ -61,8 +66,8 @@ class Work:
         try:
             if self._ends_as is None and batch.status is BatchStatus.VALIDATING:
                 self._look_through()
-            if self._ends_as is None:
-                self._submit()
+            if self._ends_as is None and time.monotonic() >= self._full_until:
+                self._submit_as_much_as_fits()
             self._collect()
             if self._ends_as is not None:
                 self._write_what_was_not_run(self._ends_as)
@@ -106,6 +111,13 @@ class Work:
             }
         )
 
+    def _submit_as_much_as_fits(self) -> None:
+        try:
+            self._submit()
+        except (QueueFull, OwnerFull, RateLimited, StoreFull) as full:
+            # What runs is looked after meanwhile; once written, it leaves room.
+            self._full_until = time.monotonic() + min(full.retry_after_s or 1, MOST_WAIT_S)
+
     def _submit(self) -> None:
         batch = self.batch
         ahead = sum(batch.plan[number].lines for number in batch.ids)
@@ -114,12 +126,25 @@ class Work:
                 continue
             if ahead and ahead + segment.lines > AHEAD_LINES:
                 return
+            _leave_room()
             found = self._entries(number)
             asked = sum(isinstance(entry, Asked) for entry in found)
             spend(min(asked, most_at_once()))
-            batch.ids[number] = segments.submit(batch, number, found)
+            try:
+                batch.ids[number] = segments.submit(batch, number, found)
+            except OwnerFull:
+                if not batch.ids and segment.lines > 1:  # it may be more than its key may ever have
+                    self._halve(number)
+                raise
             self._write({f"ids:{number}": " ".join(batch.ids[number])})
             ahead += segment.lines
+
+    def _halve(self, number: int) -> None:
+        """Cut a segment in two, of which nothing has been submitted, nor of those behind it."""
+        batch, segment = self.batch, self.batch.plan[number]
+        blocks = self._library.storage.read(self._input(), segment.offset, segment.length)
+        batch.plan[number : number + 1] = halves(segment, blocks, settings().max_body_bytes)
+        self._write({"plan": PLAN.dump_json(batch.plan).decode()})
 
     def _collect(self) -> None:
         """Write the segments whose jobs have ended; stop the others if it is time to."""
@@ -168,13 +193,20 @@ class Work:
                 store().cancel(job_id)
         self._canceled.add(number)
 
+    def _drop(self, number: int) -> None:
+        """Stop a segment of which nothing will be written, and forget its answers."""
+        self._cancel(number)
+        store().forget(self.batch.ids[number])
+        self._write({}, drop=f"ids:{number}")
+        del self.batch.ids[number]
+
     def fail(self, error: LineError) -> bool:
         """End it at once; what is written stays. Raises what `step` does."""
         batch = self.batch
         batch.errors.append(error)
         self._ends_as = BatchStatus.FAILED
-        for number in batch.ids:
-            self._cancel(number)
+        for number in list(batch.ids):
+            self._drop(number)
         self._count(0, total(batch.plan) - sum(each.lines for each in batch.written.values()))
         self._end(BatchStatus.FAILED)
         return False
@@ -245,6 +277,17 @@ class Work:
     def _write(self, fields: dict[str, str], drop: str = "") -> None:
         batch = self.batch
         batch.status = self._library.batches.write(batch.id, self._fence, fields, drop)
+
+
+def _leave_room() -> None:
+    """Half the queue is not for batches: however many there are, others find room in it.
+
+    Raises:
+        QueueFull: more than that is queued.
+    """
+    queue, most = store().queue(), settings()
+    if queue.queued > most.max_queued_jobs / 2 or queue.queued_tokens > most.max_queued_tokens / 2:
+        raise QueueFull("batches leave half of the queue to others", retry_after_s=1)
 
 
 def _entered(status: BatchStatus) -> dict[str, str]:

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from flask import Blueprint, Response
 
 from distilq.batches import Batch, BatchStatus, Head, new_batch_id
-from distilq.errors import BatchAlreadyFinished
+from distilq.errors import BatchAlreadyFinished, InvalidParameters
+from distilq.files import File
 
-from ..answers import as_json
+from ..answers import as_json, first_known
 from ..batches.results import Results
 from ..bodies import parse_body, parse_query
 from ..context import kept, library, owner, settings
@@ -32,7 +33,7 @@ blueprint = Blueprint("openai_batches", __name__)
 @blueprint.post("/v1/batches")
 def create() -> Response:
     head = _head(parse_body(CreateBatchRequest, settings().max_body_bytes))
-    library().files.get(head.input_file_id)
+    _refuse_answers(library().files.get(head.input_file_id))
     known = once()
     if not library().batches.create(head) and known is not None:
         known.replayed = True
@@ -67,11 +68,18 @@ def results(batch_id: str) -> Response:
     with ExitStack() as held:
         held.enter_context(slot())
         found = Results(library(), batch_id, no_use_in_waiting())
-        rows = kept(found.rows(query.order, follow=query.follow))
+        rows = kept(first_known(found.rows(query.order, follow=query.follow)))
         response = Response(rows, content_type="application/jsonl")
         response.call_on_close(held.pop_all().close)
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold rows back
     return response
+
+
+def _refuse_answers(file: File) -> None:
+    if file.purpose != "batch":
+        detail = f"has the purpose {file.purpose}; only files of the purpose batch are run"
+        entry = {"pointer": "#/input_file_id", "code": "not_offered", "detail": detail}
+        raise InvalidParameters(errors=[entry])
 
 
 def _head(asked: CreateBatchRequest) -> Head:

@@ -10,12 +10,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from distilq.batches import BatchStatus, Counts, Endpoint, LineError
 from distilq.jobs import MetadataText
 from distilq.parameters import Wire
+from distilq.settings import Settings
 
 WINDOW = re.compile(r"([1-9][0-9]{0,5})([smhd])", re.ASCII)
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 #: Seconds; the results of a batch's jobs are kept for as long in Redis.
 MAX_WINDOW_S = 604_800
+
+FILE_TTL_S: int = Settings.model_fields["file_ttl_s"].default
 
 
 def seconds(window: str) -> int:
@@ -45,6 +48,14 @@ class UploadForm(BaseModel):
 
     file: str = Field(json_schema_extra={"format": "binary"})
     purpose: Literal["batch"]
+    anchor: Literal["created_at"] = Field("created_at", alias="expires_after[anchor]")
+    seconds: int = Field(
+        FILE_TTL_S,
+        alias="expires_after[seconds]",
+        ge=1,
+        le=FILE_TTL_S,
+        description="for how long it is kept; at most DISTILQ_FILE_TTL_S",
+    )
 
 
 class FileObject(BaseModel):

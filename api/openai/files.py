@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 from distilq.files import File
 from distilq.storage import Storage
 
-from ..answers import as_json
+from ..answers import as_json, first_known
 from ..batches.rows import unstored
 from ..bodies import parse_query
 from ..context import library
@@ -27,8 +27,8 @@ def upload() -> Response:
 @blueprint.get("/v1/files")
 def page() -> Response:
     query = parse_query(FilesQuery)
-    found, more = library().files.page(query.limit, query.after)
-    data = [_shown(file) for file in found if query.purpose in (None, file.purpose)]
+    found, more = library().files.page(query.limit, query.after, query.purpose)
+    data = [_shown(file) for file in found]
     first, last = (found[0].id, found[-1].id) if found else (None, None)
     return as_json(FileList(data=data, first_id=first, last_id=last, has_more=more))
 
@@ -42,8 +42,7 @@ def get(file_id: str) -> Response:
 def content(file_id: str) -> Response:
     file = library().files.get(file_id)
     blocks = _content(file, library().storage)
-    first = next(blocks, b"")  # what cannot be read is known before the status is sent
-    response = Response(_chained(first, blocks), content_type="application/octet-stream")
+    response = Response(first_known(blocks), content_type="application/octet-stream")
     response.content_length = file.bytes
     return response
 
@@ -62,11 +61,6 @@ def _content(file: File, storage: Storage) -> Iterator[bytes]:
             yield from blocks
         else:
             yield from (row for _, _, _, row in unstored(blocks))
-
-
-def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
 
 
 def _shown(file: File) -> FileObject:

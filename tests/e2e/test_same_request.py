@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import Running, clean_environment
+from tests.e2e.running import Running, shell_environment
 
 pytestmark = pytest.mark.timeout(400)  # see test_up.py
 
@@ -30,7 +30,7 @@ def run(service: Running, home: Path, language: str, block: str) -> str:
         PROGRAMS[language],
         input=block.replace("http://127.0.0.1:8000", service.url).replace("distilgpt2", "bundled"),
         # huggingface_hub reaches no service at all where it is told to stay offline.
-        env=clean_environment(home) | {"HF_HUB_OFFLINE": "0"},
+        env=shell_environment(home, service.url) | {"HF_HUB_OFFLINE": "0"},
         cwd=home,
         capture_output=True,
         text=True,
@@ -41,7 +41,7 @@ def run(service: Running, home: Path, language: str, block: str) -> str:
 
 def test_they_all_say_the_same(service: Running, tmp_path: Path) -> None:
     blocks = [(language, block) for language, block in BLOCKS if language != "js"]
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     texts = {run(service, tmp_path, *block) for block in blocks}
     assert len(texts) == 1
     assert len(texts.pop()) > 20

@@ -9,7 +9,12 @@ import pytest
 
 from distilq import batches as module
 from distilq.batches import Batches, BatchStatus, BatchStore, Head, Superseded
-from distilq.errors import BatchNotFound, IdempotencyKeyReused, StoredFileNotFound
+from distilq.errors import (
+    BatchNotFound,
+    IdempotencyKeyReused,
+    InvalidParameters,
+    StoredFileNotFound,
+)
 from distilq.files import File, Files, FileStore
 from distilq.owner import EVERYBODY, Owner
 from distilq.testing_library import MemoryBatches, MemoryFiles
@@ -87,6 +92,37 @@ def test_files_come_newest_first_from_behind_one(files: Files) -> None:
     found, more = mine.page(2, "file-2")
     assert ([f.id for f in found], more) == (["file-1"], False)
     assert len(files.page(10, None)[0]) == 4
+
+
+def test_a_page_goes_on_behind_a_file_that_was_dropped(files: Files) -> None:
+    mine = files.owned_by(ANNA)
+    for number in range(6):
+        mine.add(file(number, created_at=NOW + number // 3))
+    for dropped in ("file-4", "file-3", "file-1"):
+        mine.drop(dropped)
+    assert [f.id for f in mine.page(10, "file-4")[0]] == ["file-2", "file-0"]
+    assert [f.id for f in mine.page(10, "file-1")[0]] == ["file-0"]
+
+
+def test_a_page_behind_what_never_was_is_refused(files: Files, batches: Batches) -> None:
+    files.add(file(1))
+    batches.create(head(1))
+    for page in (files.page, batches.page):
+        with pytest.raises(InvalidParameters) as refused:
+            page(10, "nothing")
+        assert refused.value.errors[0]["parameter"] == "after"
+
+
+def test_a_page_of_one_purpose_is_as_full_as_another(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distilq.files.LOOKED_AT_ONCE", 2)
+    for number in range(9):
+        files.add(file(number, purpose="batch_output" if number < 3 else "batch"))
+    found, more = files.page(2, None, "batch_output")
+    assert ([f.id for f in found], more) == (["file-2", "file-1"], True)
+    found, more = files.page(2, "file-1", "batch_output")
+    assert ([f.id for f in found], more) == (["file-0"], False)
 
 
 def test_a_file_that_is_dropped_is_gone(files: Files) -> None:
@@ -196,6 +232,18 @@ def test_the_oldest_is_taken_up_first(batches: Batches) -> None:
         batches.create(head(number))
     found = [batches.claim(), batches.claim()]
     assert [each[0].id for each in found if each] == ["batch_1", "batch_2"]
+
+
+def test_one_that_is_left_waits_behind_the_others(batches: Batches) -> None:
+    for number in (1, 2):
+        batches.create(head(number))
+    first = batches.claim()
+    assert first is not None
+    batches.release(first[0].id, first[1])
+    assert [found[0].id for found in (batches.claim(), batches.claim()) if found] == [
+        "batch_2",
+        "batch_1",
+    ]
 
 
 def test_a_lease_that_is_not_renewed_ends(

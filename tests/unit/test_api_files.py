@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from io import BytesIO
+from io import BytesIO, FileIO
 from typing import Any
 
 import pytest
@@ -71,6 +71,8 @@ def test_a_file_may_be_kept_for_less_time(client: FlaskClient) -> None:
         ({"other": "x"}, (400, "other", "unknown_field")),
         ({"expires_after[seconds]": "0"}, (400, "expires_after[seconds]", "out_of_range")),
         ({"expires_after[seconds]": "1001"}, (400, "expires_after[seconds]", "out_of_range")),
+        ({"purpose": ["batch", "batch"]}, (400, "purpose", "conflict")),
+        ({"expires_after[anchor]": "now"}, (400, "expires_after[anchor]", "not_offered")),
         (
             {"file": [(BytesIO(b"a"), "a"), (BytesIO(b"b"), "b")]},
             (400, "file", "conflict"),
@@ -93,12 +95,26 @@ def test_the_bound_of_a_file(client: FlaskClient) -> None:
     ("kind", "body", "expected"),
     [
         ("application/json", b"{}", (415, None, "unsupported_media_type")),
-        ("multipart/form-data", b"--x", (400, None, "malformed_body")),
+        ("multipart/form-data", b"--x", (415, None, "unsupported_media_type")),
         ("multipart/form-data; boundary=x", b"--x\r\nnonsense", (400, None, "malformed_body")),
     ],
 )
 def test_a_body_that_is_no_form(client: FlaskClient, kind: str, body: bytes, expected: Any) -> None:
     assert entry(client.post("/v1/files", data=body, content_type=kind)) == expected
+
+
+def test_a_form_that_is_packed_is_refused(client: FlaskClient) -> None:
+    form = {"purpose": "batch", "file": (BytesIO(b"{}"), "a")}
+    packed = client.post("/v1/files", data=form, headers={"Content-Encoding": "gzip"})
+    assert entry(packed) == (415, None, "unsupported_media_type")
+
+
+def test_what_is_too_much_beside_the_file_is_told_with_the_bound_of_the_file(
+    client: FlaskClient,
+) -> None:
+    refused = send(client, purpose="x" * 300_000)
+    assert entry(refused) == (413, None, "payload_too_large")
+    assert f"at most {MOST} bytes" in refused.text
 
 
 def test_of_an_upload_that_breaks_off_nothing_is_left(client: FlaskClient) -> None:
@@ -115,6 +131,13 @@ def test_without_room_for_its_bytes_it_is_refused(
         raise StorageUnavailable
 
     monkeypatch.setattr(Storage, "_open", full)
+    assert entry(send(client)) == (503, None, "storage_unavailable")
+
+
+def test_a_disk_that_fills_up_meanwhile_is_not_the_clients_fault(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Storage, "_open", lambda *_: FileIO("/dev/full", "w"))
     assert entry(send(client)) == (503, None, "storage_unavailable")
 
 

@@ -181,6 +181,12 @@ def test_lines_that_are_bad_in_themselves_become_rows_and_the_rest_runs(world: W
     assert errors[5]["response"] is None
 
 
+def test_a_line_is_told_where_it_is_wrong_in_its_own_words(world: World) -> None:
+    batch_id = world.create([line(0, body={"model": "fake", "prompt": ["a", 5]})])
+    (row,) = world.rows(world.run(batch_id)["error_file_id"])
+    assert row["error"]["param"] == "body.prompt[1]"
+
+
 def test_a_job_that_fails_is_a_row_as_its_request_would_be_answered(world: World) -> None:
     batch_id = world.create([line(0), line(1)])
     world.runner.tick()
@@ -251,6 +257,19 @@ def test_who_follows_gets_every_row_once_as_it_comes(
     assert Counter(found) == Counter([*(f"c{i}" for i in range(8)), None])
     if order == "input":
         assert found == [*(f"c{i}" for i in range(8)), None]
+
+
+def test_rows_that_a_stop_cuts_short_have_no_clean_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or who follows them takes what has come for all there is."""
+    batch_id = world.create([line(0), line(1)])
+    world.runner.tick()
+    stops: list[float] = []
+    monkeypatch.setattr(time, "sleep", stops.append)
+    world.client.application.extensions["distilq.stopping"] = lambda: bool(stops)
+    with pytest.raises(ConnectionResetError):
+        world.results(batch_id, "?follow=true")
 
 
 def test_what_is_answered_stays_when_it_is_canceled(world: World) -> None:
@@ -334,6 +353,39 @@ def test_a_file_that_is_deleted_meanwhile_fails_the_batch_and_leaves_what_is_wri
     assert world.live() == []
 
 
+@pytest.mark.parametrize("query", ["", "?order=completion", "?follow=true"])
+def test_of_a_batch_whose_file_is_gone_results_are_what_is_written(
+    world: World, query: str
+) -> None:
+    batch_id = world.create([line(i) for i in range(6)])
+    world.runner.tick()
+    jobs = world.live()
+    world.finish(jobs[::-1][:SMALL])
+    world.runner.tick()
+    world.client.delete(f"/v1/files/{world.shown(batch_id)['input_file_id']}")
+    assert ids(world.results(batch_id, query.replace("?follow=true", ""))) == ["c0", "c1", "c2"]
+    world.finish(world.live())
+    world.runner.tick()
+    assert world.shown(batch_id)["status"] == "failed"
+    assert ids(world.results(batch_id, query)) == ["c0", "c1", "c2"]
+    assert set(world.store.statuses(jobs)) == {None}
+
+
+@pytest.mark.parametrize("query", ["", "?order=completion", "?follow=true"])
+def test_results_whose_file_is_gone_are_not_there(world: World, query: str) -> None:
+    batch_id = world.create([line(0)])
+    world.client.delete(f"/v1/files/{world.run(batch_id)['output_file_id']}")
+    answer = world.client.get(f"/v1/batches/{batch_id}/results{query}")
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (404, "file_not_found")
+
+
+def test_what_a_batch_has_answered_is_no_input(world: World) -> None:
+    output = world.run(world.create([line(0)]))["output_file_id"]
+    asked = {"input_file_id": output, "endpoint": "/v1/completions", "completion_window": "24h"}
+    answer = world.client.post("/v1/batches", json=asked)
+    assert (answer.status_code, answer.get_json()["error"]["param"]) == (400, "input_file_id")
+
+
 def test_a_full_queue_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     batch_id = world.create([line(i) for i in range(4)])
     world.store.max_queued_jobs = 2
@@ -343,6 +395,27 @@ def test_a_full_queue_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatc
     moment = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: moment + 20)
     assert world.run(batch_id)["request_counts"]["completed"] == 4
+
+
+def test_batches_leave_half_of_the_queue_to_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "AHEAD_LINES", 100)
+    few = world.client.application.extensions["distilq.settings"].model_copy(
+        update={"max_queued_jobs": 8}
+    )
+    world.client.application.extensions["distilq.settings"] = few
+    batch_id = world.create([line(i) for i in range(20)])
+    world.runner.tick()
+    assert len(world.live()) == 2 * SMALL
+    moment = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: moment)
+    for _ in range(10):
+        moment += 2
+        world.runner.tick()
+        world.finish(world.live())
+    world.runner.tick()
+    assert world.shown(batch_id)["request_counts"]["completed"] == 20
 
 
 def test_the_keys_caps_hold_and_are_not_exceeded() -> None:
@@ -356,10 +429,42 @@ def test_the_keys_caps_hold_and_are_not_exceeded() -> None:
         most = max(most, len(world.live()))
         world.finish(world.live())
         for held in world.runner._held.values():
-            held.not_before = 0
+            held.work._full_until = 0
     assert most == 2
     assert world.shown(batch_id)["request_counts"] == {"total": 5, "completed": 5, "failed": 0}
     assert {job.id for job in world.store.page(None, 100, None).jobs} == set()
+
+
+@pytest.mark.parametrize("lines", [1, 5, 8])
+def test_a_segment_of_more_tokens_than_the_key_may_have_is_cut(lines: int) -> None:
+    key = ApiKey(name="a", limits=Limits(max_queued_tokens=5))
+    world = World(MemoryRing(), key)
+    asked = [*(line(i) for i in range(lines)), "", line(0), "{"]
+    batch_id = world.create(asked)
+    for _ in range(60):
+        world.runner.tick()
+        world.finish(world.live())
+        for held in world.runner._held.values():
+            held.work._full_until = 0
+    done = world.shown(batch_id)
+    assert done["request_counts"] == {"total": lines + 2, "completed": lines, "failed": 2}
+    assert ids(world.rows(done["output_file_id"])) == [f"c{i}" for i in range(lines)]
+    found = [row["error"] for row in world.rows(done["error_file_id"])]
+    assert [(e["code"], e["line"]) for e in found] == [
+        ("duplicate_custom_id", lines + 2),
+        ("malformed_json", lines + 3),
+    ]
+
+
+def test_what_has_ended_is_written_while_there_is_no_room_for_more() -> None:
+    world = World(MemoryRing(), ApiKey(name="a", limits=Limits(rate_per_minute=2)))
+    batch_id = world.create([line(i) for i in range(4)])
+    world.runner.tick()
+    world.finish(world.live())
+    world.runner.tick()
+    assert world.shown(batch_id)["request_counts"]["completed"] == 2
+    assert ids(world.results(batch_id)) == ["c0", "c1"]
+    assert world.store.page(None, 10, None).jobs == []
 
 
 def test_a_revoked_key_ends_its_batches() -> None:
@@ -475,6 +580,21 @@ def test_a_storage_that_is_away_is_waited_for(
     for held in world.runner._held.values():
         held.not_before = 0
     assert world.run(batch_id)["request_counts"]["completed"] == 2
+
+
+def test_batches_take_turns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.batches.runner.AT_ONCE", 2)
+    large = [world.create([line(i) for i in range(7)]) for _ in range(3)]
+    world.runner.tick()
+    small = world.create([line(0)])
+    moment = time.monotonic()
+    for number in range(1, 4):
+        monkeypatch.setattr(time, "monotonic", lambda number=number: moment + 10 * number)
+        world.runner.tick()
+        assert len(world.runner._held) == 2
+    assert {world.shown(i)["status"] for i in [*large, small]} == {"in_progress"}
+    monkeypatch.undo()
+    assert [world.run(i)["request_counts"]["completed"] for i in [*large, small]] == [7, 7, 7, 1]
 
 
 def test_a_fault_of_ours_ends_the_batch_and_not_the_runner(

@@ -16,6 +16,8 @@ FROM base AS api
 # As distilq up sets it: with glibc's own eight heaps per core the API takes twice the memory.
 ENV MALLOC_ARENA_MAX=2
 RUN --mount=from=source,source=/build,target=/build,rw pip install -c constraints.txt '.[api]'
+# A volume that is mounted here belongs to whom the directory does.
+RUN install -d -o distilq /files
 USER distilq
 WORKDIR /home/distilq
 EXPOSE 8000

@@ -17,6 +17,8 @@ from . import (
     events,
     job,
     jobs,
+    logs,
+    metrics,
     once,
     pages,
     problems,
@@ -55,11 +57,12 @@ def create_app(
     # A doubled slash is another address, not a redirect with a page of HTML.
     app.url_map.merge_slashes = False
     context.install(app, settings, store, library)
+    logs.install(app)
     problems.install(app)
     auth.install(app, settings.auth, ring)
     openai_errors.install(app)
     tgi_errors.install(app)
-    own = (jobs, job, events, deliveries, score, status, admin, pages)
+    own = (jobs, job, events, deliveries, score, status, metrics, admin, pages)
     for part in (*own, completions, models, files, batches, tgi):
         app.register_blueprint(part.blueprint)
     app.after_request(_add_headers)

@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from distilq import durability
+from distilq import durability, logs
 from distilq.connection import connect
 from distilq.errors import VolatileStore
 from distilq.loopback import keys_required
@@ -40,6 +40,9 @@ GARBAGE = 20_000
 #: One line per request would cost more than most requests; metrics count them instead.
 accesslog = None
 errorlog = "-"
+logconfig_dict = logs.config(
+    _settings, *(["gunicorn.error"] if _settings.log_format == "json" else [])
+)
 loglevel = "info"
 #: No socket file in a home directory that may not be writable.
 control_socket_disable = True

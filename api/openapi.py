@@ -152,7 +152,8 @@ def _reply(reply: Reply, operation: Operation) -> Json:
     elif reply.media_type != "application/json":
         # A schema for events would be one of each event.
         schema = {} if reply.media_type == EVENTS else {"type": "string"}
-        found["content"] = {reply.media_type: {"schema": schema}}
+        types = filter(None, (reply.media_type, reply.other_type))
+        found["content"] = {each: {"schema": schema} for each in types}
     if reply.streamed:
         found["content"][EVENTS] = {"schema": {}}
     return found

@@ -31,6 +31,8 @@ class Reply:
     model: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()
     media_type: str = "application/json"
+    #: Another that the client may ask for.
+    other_type: str | None = None
     #: Whether it comes as server-sent events instead, where the request says so.
     streamed: bool = False
 
@@ -323,6 +325,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("get", "/v1/workers"): Operation(
         "getWorkers", "Who is working", {200: Reply("Live workers", schemas.Workers)}, STORE
+    ),
+    ("get", "/metrics"): Operation(
+        "getMetrics",
+        "Figures of the whole cluster, as Prometheus reads them",
+        {200: Reply("Metrics", media_type="text/plain", other_type="application/openmetrics-text")},
+        STORE,
     ),
     ("get", "/livez"): Operation(
         "isAlive", "Is this process alive", {200: Reply("It is", schemas.Health)}, access="open"

@@ -25,6 +25,7 @@ NAMES = [
     "whole_path",
     "mixed",
     "streaming",
+    "batch_files",
     "perplexity",
 ]
 

@@ -39,6 +39,10 @@ class Claim(NamedTuple):
     #: Workers have died under it: it is to run beside no other.
     alone: bool
     request: bytes
+    #: Milliseconds from its submission to this claim.
+    waited_ms: int = 0
+    #: Of the HTTP request, or the batch, that submitted it.
+    request_id: str = ""
 
     @property
     def key(self) -> str:
@@ -54,6 +58,7 @@ class Claims:
         self._scripts = Scripts(redis)
         self._worker_id = worker_id
         self._slug = keys.slug(model)
+        self._histograms = keys.histograms(model)
         self._queues = queue.queues(model)
         self._calls = 0
         #: Set by `take`: a job waits for a worker of its own. This one should end what it holds.
@@ -85,8 +90,11 @@ class Claims:
         self._calls += 1
         self.asked_to_empty = bool(empty)
         return [
-            Claim(i.decode(), fence, int(rows), int(cost), level.decode(), bool(alone), request)
-            for i, fence, rows, cost, level, alone, request in claimed
+            Claim(
+                *(i.decode(), fence, int(rows), int(cost), level.decode(), bool(alone)),
+                *(request, waited_ms, request_id.decode()),
+            )
+            for i, fence, rows, cost, level, alone, request, waited_ms, request_id in claimed
         ]
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], served_by: Mapping[str, str]) -> None:
@@ -99,7 +107,7 @@ class Claims:
             args: list[str | int | bytes] = [self._slug]
             for claim, outcome in done[start : start + FINISHED_PER_CALL]:
                 fields = [*record.outcome_fields(outcome), *stamp]
-                args += [claim.id, claim.fence, _status(outcome).value]
+                args += [claim.id, claim.fence, status_of(outcome).value]
                 args += [outcome.usage.generated_tokens, len(fields), *fields]
             self._scripts.finish(args=args)
 
@@ -143,11 +151,17 @@ class Claims:
         found = self.redis.blpop([keys.cancels(self._worker_id)], timeout=timeout_s)
         return None if found is None else found[1].decode()
 
-    def beat(self, state: WorkerState) -> None:
-        """Say that this worker is alive, and how it fares."""
+    def beat(self, state: WorkerState, observed: Mapping[str, int] | None = None) -> None:
+        """Say that this worker is alive, how it fares, and what it has observed since.
+
+        Sent twice, what was observed may count twice.
+        """
         self._scripts.beat(
-            keys=[keys.worker(state.id), keys.WORKERS],
-            args=[state.id, state.model_dump_json(), keys.HEARTBEAT_S, FORGET_WORKER_S * 1000],
+            keys=[keys.worker(state.id), keys.WORKERS, self._histograms],
+            args=[
+                *(state.id, state.model_dump_json(), keys.HEARTBEAT_S, FORGET_WORKER_S * 1000),
+                *(word for field in (observed or {}).items() for word in field),
+            ],
         )
 
     def leave(self) -> None:
@@ -157,7 +171,8 @@ class Claims:
         self.redis.delete(*(key(self._worker_id) for key in mine))
 
 
-def _status(outcome: Outcome) -> JobStatus:
+def status_of(outcome: Outcome) -> JobStatus:
+    """How a job with this outcome has ended."""
     if outcome.error is None:
         return JobStatus.SUCCEEDED
     canceled = outcome.error["type"].endswith(":canceled")

@@ -247,6 +247,11 @@ def counters(model: str) -> str:
     return _of(model, "counters")
 
 
+def histograms(model: str) -> str:
+    """HASH of what workers have observed (`distilq/histograms.py`), since the first start."""
+    return _of(model, "histograms")
+
+
 def drain(model: str) -> str:
     """Prefix of the counters of finished jobs per DRAIN_BUCKET_S."""
     return _of(model, "drain:")

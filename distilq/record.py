@@ -30,6 +30,7 @@ from distilq.jobs import (
     Urls,
     Usage,
 )
+from distilq.logs import REQUEST_ID
 from distilq.parameters import Parameters
 from distilq.webhooks.rules import host_of
 
@@ -51,6 +52,8 @@ RESULT = TypeAdapter(list[list[Sequence]])
 def common_fields(model: str, owner: str) -> list[str | int]:
     """Field and value, in turn, that all new records of a model and an owner have."""
     fields: list[str | int] = ["v", keys.VERSION, "model", model, "slug", keys.slug(model)]
+    if request_id := REQUEST_ID.get():
+        fields += ["request_id", request_id]
     return [*fields, "owner", owner] if owner else fields
 
 

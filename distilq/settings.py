@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     auth: Auth = Field(
         "auto", description="API keys: on, off, or auto: where not only loopback is listened on"
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="text, or json: an object per line"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="info: a line per request, and per job that starts or ends"
+    )
     api_processes: int = Field(1, ge=1, le=64, description="gunicorn processes")
     api_threads: int = Field(320, ge=1, le=1024, description="threads per gunicorn process")
 

@@ -9,6 +9,7 @@ import copy
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from typing_extensions import Self
@@ -29,6 +30,8 @@ from distilq.errors import (
 )
 from distilq.events import AtOnce, Event, Place
 from distilq.following import Following, follow_end
+from distilq.histograms import Histogram
+from distilq.histograms import read as histograms_of
 from distilq.jobs import Job, JobRequest, JobStatus, Priority, QueuePlace, new_id
 from distilq.once import IN_FLIGHT, Once, batch_ids
 from distilq.owner import EVERYBODY, Owner
@@ -52,6 +55,17 @@ CAPS = {
     "own_tokens": (OwnerFull, "tokens of your jobs are queued"),
     "own_in_flight": (OwnerFull, "of your jobs are queued or running"),
 }
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Counts since the first start, of all models, and the histograms of this one."""
+
+    #: Jobs submitted, and ended by status; generated_tokens.
+    totals: dict[str, int]
+    histograms: list[Histogram]
+    #: Entries of the dead list now.
+    dead: int
 
 
 def never() -> bool:
@@ -149,6 +163,9 @@ class Jobs(Protocol):
 
     def workers(self) -> list[WorkerState]:
         """The workers alive now, oldest first."""
+
+    def observed(self) -> Observed:
+        """What has happened since the first start."""
 
     def pause(self, priority: Priority) -> None:
         """Let no worker take jobs of this priority, until `resume`."""
@@ -474,6 +491,19 @@ class JobStore:
     @reaches_redis
     def workers(self) -> list[WorkerState]:
         return listing.workers(self.redis, self.model)
+
+    @reaches_redis
+    def observed(self) -> Observed:
+        pipe = self.redis.pipeline(transaction=False)
+        pipe.hgetall(keys.TOTALS)
+        pipe.hgetall(keys.histograms(self.model))
+        pipe.zcard(keys.dead(self.model))
+        totals, histograms, dead = pipe.execute()
+        return Observed(
+            {name.decode(): int(count) for name, count in totals.items()},
+            histograms_of(histograms),
+            dead,
+        )
 
     @reaches_redis
     def pause(self, priority: Priority) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -51,7 +52,7 @@ from distilq.jobs import Sequence as Text
 from distilq.once import Once
 from distilq.owner import EVERYBODY, Owner
 from distilq.rates import WINDOW_S, Quota
-from distilq.store import GIVE_UP_S, never
+from distilq.store import GIVE_UP_S, Observed, never
 from distilq.webhooks import schedule
 
 #: A worker as its heartbeat would describe it.
@@ -294,6 +295,13 @@ class MemoryStore:
             eta_s=None,
             workers=len(self.alive),
         )
+
+    def observed(self) -> Observed:
+        self.ping()
+        statuses = Counter(record.job.status.value for record in self._records.values())
+        tokens = sum(record.job.usage.generated_tokens for record in self._records.values())
+        totals = {"submitted": len(self._records), "generated_tokens": tokens}
+        return Observed({**totals, **statuses}, [], 0)
 
     def workers(self) -> list[WorkerState]:
         self.ping()

@@ -11,12 +11,13 @@ import secrets
 import sys
 import time
 import warnings
+from logging.config import dictConfig
 
 from celery import Celery, signals
 from celery.exceptions import CPendingDeprecationWarning
 from redis.exceptions import RedisError
 
-from distilq import durability, keys, queue
+from distilq import durability, keys, logs, queue
 from distilq.celery_app import make_celery
 from distilq.claims import Claims
 from distilq.connection import RedisClient, connect, is_sentinel
@@ -67,11 +68,21 @@ def create_worker(settings: Settings) -> Celery:
         ],
     }
     worker.task(name=TASK_NAME, ignore_result=False)(generate)
+    _set_up_logs(settings)
     signals.worker_ready.connect(hush_celery, weak=False)
     signals.worker_ready.connect(spare_collector, weak=False)
     if not settings.allow_volatile:
         signals.worker_init.connect(lambda **_: refuse_volatile(redis), weak=False)
     return worker
+
+
+def _set_up_logs(settings: Settings) -> None:
+    """Celery's own lines for people; ours for machines, with all that it says among them."""
+    if settings.log_format == "json":
+        # Celery sets up nothing of its own where somebody has heard this.
+        signals.setup_logging.connect(lambda **_: dictConfig(logs.config(settings)), weak=False)
+    else:
+        logging.getLogger("distilq").setLevel(settings.log_level.upper())
 
 
 def hush_celery(**_: object) -> None:

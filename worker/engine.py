@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distilq.errors import Canceled, DistilqError, GenerationFailed, TimedOut
+from distilq.histograms import Observations
 from distilq.jobs import JobRequest, Outcome
 
 from . import outcomes, tokens
@@ -71,6 +72,8 @@ class Engine:
         self._finished: list[tuple[str, Outcome]] = []
         self._emitted: list[Emitted] = []
         self._steps = self._row_steps = self._generated = self._prefilled = 0
+        self.observations = Observations()
+        self._decoded_at = 0.0
         model.reserve(max_batch_tokens)
 
     def submit(self, key: str, request: JobRequest) -> None:
@@ -213,12 +216,22 @@ class Engine:
     def _decode(self, rows: Sequence[Row], draws: Draws) -> None:
         self._steps += 1
         self._row_steps += len(rows)
+        self._observe_step(rows)
         for number, row in enumerate(rows):
             if row.to_replay:  # its token is known: the step was for its keys
                 row.to_replay -= 1
             else:
                 self._generated += 1
                 self._emit(row, number, draws)
+
+    def _observe_step(self, rows: Sequence[Row]) -> None:
+        """Every row that had a token before gets its next one now."""
+        now = time.monotonic()
+        going = sum(1 for row in rows if row.tokens and not row.to_replay)
+        if going and self._decoded_at:
+            self.observations.observe("time_between_tokens", now - self._decoded_at, times=going)
+        self.observations.observe("batch_rows", len(rows))
+        self._decoded_at = now
 
     def _note_start(self, rows: Sequence[Row]) -> None:
         for row in rows:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from distilq.claims import Claim, Claims
 from distilq.cluster import WorkerState
+from distilq.histograms import Observations
 
 from .watchdog import Watchdog
 
@@ -145,6 +146,7 @@ class Keeper:
         progress: Callable[[], dict[str, tuple[int, int]]],
         stop_job: Callable[[Claim, str], None],
         state: Callable[[], WorkerState],
+        observations: Observations,
         watchdog: Watchdog,
     ) -> None:
         self._holdings = holdings
@@ -152,6 +154,7 @@ class Keeper:
         self._progress = progress
         self._stop_job = stop_job
         self._state = state
+        self._observations = observations
         self._watchdog = watchdog
         self._stopped = threading.Event()
         self._threads = [
@@ -161,7 +164,7 @@ class Keeper:
 
     def start(self) -> None:
         try:
-            self._claims.beat(self._state())
+            self.beat()
         except RedisError as error:  # it went while the model was loaded; the next beat is due soon
             log.warning("not on the list of workers yet: %s", error)
         for thread in self._threads:
@@ -172,6 +175,15 @@ class Keeper:
         for thread in self._threads:
             thread.join(timeout=2 * TICK_S + 5)
 
+    def beat(self) -> None:
+        """Give away a heartbeat and what has been observed. Raises redis.RedisError."""
+        observed = self._observations.take()
+        try:
+            self._claims.beat(self._state(), observed)
+        except RedisError:
+            self._observations.give_back(observed)
+            raise
+
     def _keep(self) -> None:
         while not self._stopped.wait(TICK_S):
             moving = self._watchdog.look()
@@ -179,7 +191,7 @@ class Keeper:
                 self.hand_back_idle(IDLE_S)
                 if moving:
                     self._renew()
-                self._claims.beat(self._state())
+                self.beat()
             except RedisError as error:
                 log.warning("leases not renewed: %s", error)
             except Exception:  # without this thread every lease of this worker would lapse
@@ -189,7 +201,8 @@ class Keeper:
     def hand_back_idle(self, for_s: float) -> None:
         """Queue again what Celery kept to itself: rate limited, or lost with its connection."""
         for claim in self._holdings.idle(for_s):
-            log.warning("job %s never came to the engine; it is queued again", claim.id)
+            facts = {"job_id": claim.id, "request_id": claim.request_id}
+            log.warning("job %s never came to the engine; queued again", claim.id, extra=facts)
             self._holdings.hand_back(claim)
 
     def _renew(self) -> None:

@@ -22,7 +22,7 @@ from celery.worker import state
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from distilq.claims import Claim
+from distilq.claims import Claim, status_of
 from distilq.errors import GenerationFailed
 from distilq.jobs import JobRequest, Outcome
 from distilq.settings import Settings
@@ -73,6 +73,23 @@ def _loaded(settings: Settings) -> Engine:
         os._exit(NO_MODEL)
 
 
+def _ids(claim: Claim) -> dict[str, Any]:
+    """By which a job is found in the log."""
+    return {"job_id": claim.id, "request_id": claim.request_id}
+
+
+def _log_end(claim: Claim, outcome: Outcome) -> None:
+    facts = {
+        **_ids(claim),
+        "status": status_of(outcome).value,
+        "generated_tokens": outcome.usage.generated_tokens,
+        "run_ms": outcome.metrics.run_ms,
+    }
+    if outcome.error is not None:
+        facts["error"] = outcome.error["type"]
+    log.info("job %s has %s", claim.id, facts["status"], extra=facts)
+
+
 class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
     signal_safe = False
     body_can_be_buffer = True
@@ -102,6 +119,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
             progress=self.engine.progress,
             stop_job=self._stop_job,
             state=self.face.state,
+            observations=self.engine.observations,
             watchdog=Watchdog(lambda: self._loops),
         )
         self.sweeper: Sweeper = self.app.distilq_sweeper
@@ -136,6 +154,9 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
             older = self._running.get(job_id)
             self._running[job_id] = running
         self.holdings.note_taken_over(claim)
+        if log.isEnabledFor(logging.INFO):
+            facts = {**_ids(claim), "attempt_fence": claim.fence, "queue_ms": claim.waited_ms}
+            log.info("job %s starts", job_id, extra=facts)
         if older is None or older.claim != claim:
             self._submit(claim)
             if older is not None:  # lost and claimed again: what still runs of it ends unheard
@@ -148,7 +169,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         try:
             request = JobRequest.model_validate_json(claim.request)
         except ValidationError:
-            log.exception("the request of job %s cannot be read", claim.id)
+            log.exception("the request of job %s cannot be read", claim.id, extra=_ids(claim))
             problem = GenerationFailed("the worker cannot read the request").problem()
             self._given.put(([], [(claim.key, Outcome(error=problem))]))
         else:
@@ -218,6 +239,10 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         outcomes = [(r.claim, outcome) for r, outcome in finished]
         claims, served_by = self.holdings.claims, self.face.served_by
         self._until_redis_answers(lambda: claims.finish(outcomes, served_by))
+        self._observe(outcomes)
+        if log.isEnabledFor(logging.INFO):
+            for claim, outcome in outcomes:
+                _log_end(claim, outcome)
         self._drop(r.claim for r, _ in finished)
         for key, _ in done:
             self._streams.forget(key)
@@ -227,6 +252,18 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
                     del self._running[r.claim.id]
         if self._hub is not None:
             self._hub.call_soon(self._tell_celery, [r for r, _ in finished])
+
+    def _observe(self, outcomes: list[tuple[Claim, Outcome]]) -> None:
+        """Times from submission on, of what has just ended."""
+        observe = self.engine.observations.observe
+        for claim, outcome in outcomes:
+            waited_s, times = claim.waited_ms / 1000, outcome.metrics
+            observe("queue_time", waited_s, claim.priority)
+            if times.time_to_first_token_ms is not None:
+                first_s = times.time_to_first_token_ms / 1000
+                observe("time_to_first_token", waited_s + first_s, claim.priority)
+            if times.run_ms is not None:
+                observe("end_to_end", waited_s + times.run_ms / 1000, claim.priority)
 
     def _drop(self, claims: Iterable[Claim]) -> None:
         if self.holdings.drop(claims):
@@ -280,6 +317,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
     def _hand_back(self) -> None:
         try:
             self.holdings.claims.release(self.holdings.all())
+            self.keeper.beat()
             self.holdings.claims.leave()
         except RedisError as error:
             log.warning("jobs not handed back, their leases will lapse: %s", error)

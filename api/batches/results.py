@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +61,8 @@ class Results:
 
         What comes first is empty if no row is known yet: then it is known that rows can be read.
         A row that is followed in the order of the input waits for those of the lines before it.
-        Raises StoreUnavailable, StorageUnavailable, StoredFileNotFound.
+        Raises StoreUnavailable, StorageUnavailable, StoredFileNotFound; ConnectionResetError: no
+        use in going on.
         """
         heard = time.monotonic()
         tell = self._tell_in_order if order == "input" else self._tell_as_done
@@ -77,6 +79,8 @@ class Results:
                 yield HEARTBEAT
             time.sleep(LOOK_S)
             self._look_again()
+        # The connection has to break: a clean end would say that these were all.
+        raise ConnectionResetError(errno.ECONNRESET, "the server stops")
 
     def _look_again(self) -> None:
         self._batch = self._library.batches.get(self._batch.id)

@@ -17,6 +17,7 @@ from flask import Flask
 from distilq.batches import LineError, Superseded
 from distilq.errors import DistilqError
 from distilq.library import Library
+from distilq.logs import REQUEST_ID
 
 from ..auth import act_for
 from .work import Work
@@ -134,6 +135,7 @@ class Runner:
         return False
 
     def _step_as_owner(self, work: Work) -> bool:
+        REQUEST_ID.set(work.batch.id)  # by which its jobs are found in the log
         if not act_for(work.batch.head.owner):  # its key has been revoked
             self._library.batches.cancel(work.batch.id)
         return work.step()

@@ -8,19 +8,28 @@ from typing import Annotated
 
 import typer
 
+from distilq.cli import jobs
+from distilq.cli.batch import batch
 from distilq.cli.dead import dead
-from distilq.cli.errors import CannotRun, one_line_errors
+from distilq.cli.doctor import doctor
+from distilq.cli.errors import STATUSES, CannotRun, one_line_errors
+from distilq.cli.generate import generate
 from distilq.cli.keys import keys
 from distilq.cli.options import settings_with
+from distilq.cli.submit import submit
 from distilq.cli.table import settings_table
+from distilq.cli.top import top
 from distilq.cli.webhooks import webhooks
 
 app = typer.Typer(
     help="Text generation with DistilGPT2 as durable jobs.",
+    epilog=STATUSES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+for command in (generate, submit, jobs.wait, jobs.status, jobs.cancel, jobs.ls, batch, top, doctor):
+    app.command(epilog=STATUSES)(command)
 app.add_typer(keys, name="keys")
 app.add_typer(dead, name="dead")
 app.add_typer(webhooks, name="webhooks")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import sys
@@ -18,14 +19,15 @@ class Console:
     Once the reader is gone (`distilq up | head`) lines are dropped and the service goes on.
     """
 
-    def __init__(self, fd: int | None = None) -> None:
+    def __init__(self, fd: int | None = None, *, in_json: bool = False) -> None:
+        self._in_json = in_json
         self._fd = sys.stdout.fileno() if fd is None else fd
         self._lines: queue.Queue[str] = queue.Queue(MAX_WAITING)
         self._done = threading.Event()
         threading.Thread(target=self._write_all, name="console", daemon=True).start()
 
     def say(self, text: str, who: str | None = None) -> None:
-        line = text if who is None else f"{who:<8} | {text}"
+        line = _as_json(text, who) if self._in_json else _as_text(text, who)
         with suppress(queue.Full):
             self._lines.put_nowait(line + "\n")
 
@@ -47,3 +49,14 @@ class Console:
                 except OSError:
                     gone = True
         self._done.set()
+
+
+def _as_text(text: str, who: str | None) -> str:
+    return text if who is None else f"{who:<8} | {text}"
+
+
+def _as_json(text: str, who: str | None) -> str:
+    """What is an object already stays; the others' lines, Redis' say, are put into one."""
+    if text.startswith("{"):
+        return text
+    return json.dumps({"level": "INFO", "logger": f"distilq.up.{who or 'up'}", "message": text})

@@ -50,10 +50,11 @@ def check_model(supervisor: Supervisor, env: Mapping[str, str]) -> ModelFound:
             process.wait()
         out.seek(0)
         err.seek(0)
-        return _reading(process.returncode, out.read().decode(), err.read().decode())
+        return reading(process.returncode, out.read().decode(), err.read().decode())
 
 
-def _reading(code: int, out: str, err: str) -> ModelFound:
+def reading(code: int, out: str, err: str) -> ModelFound:
+    """What the program has said. Raises CannotRun: there is no model, with its reason."""
     lines = err.strip().splitlines()
     if code:
         said = lines[-1] if lines else f"the model check ended with status {code}"

@@ -51,7 +51,7 @@ def run(settings: Settings, listen: Listen, workers: int) -> None:
     Raises:
         CannotRun: something is missing or keeps failing.
     """
-    console = Console()
+    console = Console(in_json=settings.log_format == "json")
     try:
         with Supervisor(console) as supervisor:
             own, model, settings = _prepare(supervisor, settings, listen)

@@ -30,7 +30,7 @@ def run(
         from distilq.webhooks.rules import Rules
 
         try:
-            program.run(url, Rules.of(settings), keys)
+            program.run(settings, url, Rules.of(settings), keys)
         except ValueError as error:
             said = f"{without_password(url)} is not the address of a Redis: {error}"
             raise CannotRun(said) from None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from distilq import errors
 from distilq.errors import PROBLEM_PREFIX, DistilqError, RequestError, Unavailable
+from distilq.retry_after import retry_after_s
 
 from .errors import UnexpectedAnswer
 from .steps import Answer
@@ -53,9 +54,16 @@ def of_problem(problem: dict[str, Any]) -> DistilqError:
     error.code, error.status = code, status
     error.title = str(problem.get("title") or error.title)
     error.retryable = bool(problem.get("retryable", status in TRANSIENT))
-    error.members = {name: value for name, value in problem.items() if name not in STANDARD}
+    error.members = {name: value for name, value in problem.items() if _is_member(name, value)}
     error.args = (_message(error),)
     return error
+
+
+def _is_member(name: str, value: Any) -> bool:
+    """Whether it is one, of a type that is worked with: others write problems too."""
+    if name == "retry_after_s":
+        return isinstance(value, (int, float)) and 0 <= value < float("inf")
+    return name not in STANDARD and (name != "errors" or isinstance(value, list))
 
 
 def _error(answer: Answer) -> DistilqError:
@@ -67,9 +75,8 @@ def _error(answer: Answer) -> DistilqError:
         detail = f"no problem of distilq's, but {_shown(answer)}"
         problem = {"title": _status_line(answer.status), "detail": detail}
     error = of_problem({**problem, "status": answer.status})
-    wait = answer.headers.get("retry-after", "")
-    if wait.isascii() and wait.isdigit():
-        error.members.setdefault("retry_after_s", float(wait[:9]))
+    if "retry_after_s" not in error.members and "retry-after" in answer.headers:
+        error.members["retry_after_s"] = retry_after_s(answer.headers["retry-after"])
     return error
 
 

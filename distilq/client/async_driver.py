@@ -1,4 +1,7 @@
-"""Carries out the steps of a flow, in an event loop."""
+"""Carries out the steps of a flow, in an event loop.
+
+A scope of anyio that is canceled cancels every await in it, so cleaning up is shielded from it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import httpx
+from anyio import CancelScope
 
 from .http import answer_of, built, translated
 from .steps import Answer, Flow, Send, Step, Stopped, Take, Tell, Wait
@@ -39,7 +43,7 @@ class AsyncDriver:
             while isinstance(told := await self._proceed(partial(self._flow.send, None)), Tell):
                 yield told.item
         except GeneratorExit:
-            with suppress(Stopped):
+            with CancelScope(shield=True), suppress(Stopped):
                 await self._proceed(partial(self._flow.throw, Stopped()))
             raise
         finally:
@@ -56,8 +60,11 @@ class AsyncDriver:
                 return step
             try:
                 go = partial(self._flow.send, await self._done(step))
-            except BaseException as error:  # a cancellation too: the flow has to clean up
+            except Exception as error:
                 go = partial(self._flow.throw, error)
+            except BaseException as error:  # a cancellation: the flow has to clean up
+                with CancelScope(shield=True):
+                    return await self._proceed(partial(self._flow.throw, error))
 
     async def _done(self, step: Step) -> Any:
         if isinstance(step, Wait):

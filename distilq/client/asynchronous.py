@@ -20,7 +20,15 @@ from .batches import BatchState, Endpoint, Order
 from .events import Event, Following
 from .http import settings
 from .mapping import Map, check_in_flight
-from .options import Generation, Inputs, PriorityName, job_request, requests_of
+from .options import (
+    Generation,
+    Inputs,
+    PriorityName,
+    check_several,
+    job_request,
+    request_of,
+    requests_of,
+)
 from .progress import bar
 from .results import Mapped, Result
 from .steps import Flow
@@ -117,7 +125,7 @@ class AsyncClient:
 
     def map(
         self,
-        prompts: AsyncIterable[Inputs] | Iterable[Inputs],
+        prompts: (AsyncIterable[Inputs | Mapping[str, Any]] | Iterable[Inputs | Mapping[str, Any]]),
         *,
         in_flight: int = 256,
         ordered: bool = True,
@@ -129,11 +137,12 @@ class AsyncClient:
         **parameters: Unpack[Generation],
     ) -> AsyncGenerator[Mapped, None]:
         """The outcome of each of any number of prompts, in their order or, without, as they end."""
+        check_several(prompts)
         check_in_flight(in_flight)
 
-        def body(inputs: Inputs) -> dict[str, Any]:
+        def body(item: Inputs | Mapping[str, Any]) -> dict[str, Any]:
             options = {"priority": priority, "timeout_s": timeout_s, "result_ttl_s": result_ttl_s}
-            return job_request(inputs, parameters, **options)
+            return request_of(item, parameters, **options)
 
         kept = Map(body, in_flight, self._retries, ordered=ordered, return_errors=return_errors)
         flow = kept.outcomes(bar(prompts, shown=progress))

@@ -120,7 +120,7 @@ def rows(batch_id: str, order: Order, retries: int, *, follow: bool) -> Flow[Non
                         told.add(row["id"])
                         backoff.reset()
                         yield Tell(row)
-            if rest:
+            if rest or (follow and not (yield from status(batch_id, retries)).final):
                 raise ConnectionFailed("the rows broke off")
             return
         except DistilqError as error:

@@ -88,6 +88,8 @@ def _checked(url: str) -> httpx.URL:
         raise ValueError(f"base_url {url!r} is no URL: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ValueError(f"base_url must be like http://127.0.0.1:8000, not {url!r}")
+    if parsed.query or parsed.fragment:
+        raise ValueError(f"base_url must end with its path, unlike {url!r}")
     return parsed
 
 

@@ -12,7 +12,7 @@ from distilq.errors import DistilqError, JobAlreadyFinished
 from distilq.jobs import Job
 
 from .answers import parsed
-from .errors import WaitTimedOut
+from .errors import ConnectionFailed, WaitTimedOut
 from .options import encoded
 from .results import Result, result_of
 from .retries import NEVER, Backoff, Deadline, ask, transient
@@ -89,13 +89,20 @@ def result(
 def generate(
     body: Mapping[str, Any], timeout: float | None, retries: int, *, cancel_on_timeout: bool
 ) -> Flow[Result]:
-    """Submit and wait. Whoever interrupts it will never know the job's id: it is canceled then."""
+    """Submit and wait.
+
+    Who interrupts it, or gets no answer, will never know the job's id: it is canceled then.
+    """
     request, deadline = submission(body), Deadline(timeout)
     try:
         return result_of((yield from _until_final(request, retries, deadline)))
     except WaitTimedOut as error:
         if cancel_on_timeout and error.job_id:
             error.members["canceled"] = yield from _left(error.job_id)
+        raise
+    except ConnectionFailed:
+        if cancel_on_timeout:
+            yield from _leave(request)
         raise
     except (DistilqError, GeneratorExit):
         raise

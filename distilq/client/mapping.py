@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +21,7 @@ from distilq.errors import (
     InvalidParameters,
     JobGone,
     JobNotFound,
+    MalformedJson,
     OwnerFull,
     PayloadTooLarge,
     QueueFull,
@@ -46,6 +47,9 @@ POLL_S = 2
 LEAVE_S = 10.0
 #: The service has no room now; it will, once jobs have ended.
 FULL = (QueueFull, OwnerFull, RateLimited, StoreFull)
+#: What is wrong with one of a batch's jobs, or with several. Half a surrogate pair, and lists in
+#: lists in lists, are no JSON to the service.
+AT_FAULT = (InvalidParameters, MalformedJson, PayloadTooLarge)
 #: Of a batch's bad field: the number of its job, and where in it.
 POINTER = re.compile(r"#/jobs/([0-9]+)(/.*)?")
 
@@ -55,7 +59,7 @@ class Entry:
     """A prompt that was taken, and has not been told of."""
 
     index: int
-    prompt: Inputs
+    prompt: Inputs | Mapping[str, Any]
     job_id: str | None = None
     mapped: Mapped | None = None
 
@@ -81,7 +85,7 @@ class Map:
 
     def __init__(
         self,
-        body: Callable[[Inputs], dict[str, Any]],
+        body: Callable[[Inputs | Mapping[str, Any]], dict[str, Any]],
         in_flight: int,
         retries: int,
         *,
@@ -149,7 +153,7 @@ class Map:
             ids = yield from many.submit_many(self._sending, self._retries, FULL)
         except FULL as error:
             self._come_back(error)
-        except (InvalidParameters, PayloadTooLarge) as error:
+        except AT_FAULT as error:
             self._leave_out(entries, error)
         else:
             self._full.reset()

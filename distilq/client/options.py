@@ -50,14 +50,27 @@ def job_request(inputs: Inputs, parameters: Mapping[str, Any], **options: Any) -
     return {"inputs": inputs, "parameters": dict(parameters), **given}
 
 
+def check_several(prompts: object) -> None:
+    """Raises TypeError: it is one prompt, which would be taken for those of its characters."""
+    if isinstance(prompts, (str, bytes, Mapping)):
+        raise TypeError(
+            f"takes any number of prompts, [prompt] say, not a {type(prompts).__name__}"
+        )
+
+
 def requests_of(
     items: Iterable[Inputs | Mapping[str, Any]], parameters: Mapping[str, Any], **options: Any
 ) -> list[dict[str, Any]]:
     """The jobs of a batch: of prompts, and of whole requests, whose own fields go before."""
-    return [_request_of(item, job_request("", parameters, **options)) for item in items]
+    check_several(items)
+    return [request_of(item, parameters, **options) for item in items]
 
 
-def _request_of(item: Inputs | Mapping[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+def request_of(
+    item: Inputs | Mapping[str, Any], parameters: Mapping[str, Any], **options: Any
+) -> dict[str, Any]:
+    """The same of one item."""
+    common = job_request("", parameters, **options)
     if not isinstance(item, Mapping) or "inputs" not in item:
         return {**common, "inputs": item}
     request: Mapping[str, Any] = item

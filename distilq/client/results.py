@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from distilq.errors import Canceled, DistilqError, GenerationFailed, StartedTooLate
 from distilq.jobs import Job, JobStatus, Sequence
@@ -39,7 +41,7 @@ class Mapped:
 
     #: Of the prompt, from 0 in the order in which they came.
     index: int
-    prompt: Inputs
+    prompt: Inputs | Mapping[str, Any]
     result: Result | None = None
     error: DistilqError | None = None
 

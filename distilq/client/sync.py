@@ -19,7 +19,15 @@ from .batches import BatchState, Endpoint, Order
 from .events import Event, Following
 from .http import settings
 from .mapping import Map, check_in_flight
-from .options import Generation, Inputs, PriorityName, job_request, requests_of
+from .options import (
+    Generation,
+    Inputs,
+    PriorityName,
+    check_several,
+    job_request,
+    request_of,
+    requests_of,
+)
 from .progress import bar
 from .results import Mapped, Result
 from .steps import Flow
@@ -152,7 +160,7 @@ class Client:
 
     def map(
         self,
-        prompts: Iterable[Inputs],
+        prompts: Iterable[Inputs | Mapping[str, Any]],
         *,
         in_flight: int = 256,
         ordered: bool = True,
@@ -166,19 +174,21 @@ class Client:
         """The outcome of each of any number of prompts, in their order or, without, as they end.
 
         `prompts` is read as far as needed: at most `in_flight` of them are taken and not given
-        back. While the service is full, it goes on slowly. With `progress` there is a bar on
-        standard error. Jobs that are under way when the iterator is closed, or fails, are canceled.
+        back. Each is a prompt, or the body of a `POST /v1/jobs`, as for `submit_many`. While the
+        service is full, it goes on slowly. With `progress` there is a bar on standard error. Jobs
+        that are under way when the iterator is closed, or fails, are canceled.
 
         Raises:
             ValueError: `in_flight` is below 1.
             DistilqError: the first error of a prompt, unless `return_errors`: then it is in the
                 outcome; and whatever hits all of them, such as ConnectionFailed.
         """
+        check_several(prompts)
         check_in_flight(in_flight)
 
-        def body(inputs: Inputs) -> dict[str, Any]:
+        def body(item: Inputs | Mapping[str, Any]) -> dict[str, Any]:
             options = {"priority": priority, "timeout_s": timeout_s, "result_ttl_s": result_ttl_s}
-            return job_request(inputs, parameters, **options)
+            return request_of(item, parameters, **options)
 
         kept = Map(body, in_flight, self._retries, ordered=ordered, return_errors=return_errors)
         flow = kept.outcomes(bar(prompts, shown=progress))

@@ -5,8 +5,9 @@
 --       jobs wanted even so, lease in ms, newest record version understood, then the priorities to
 --       look at, in order
 -- Returns {jobs, 1 if the worker should take nothing more until it holds nothing}. Jobs are
--- {id, fence, rows, cost, priority, 1 if it must run alone, request}; if the call bears the number of
--- the last one, whose answer must have been lost, those of its jobs that this worker still holds.
+-- {id, fence, rows, cost, priority, 1 if it must run alone, request, ms from its submission to the claim, id of the
+-- request that submitted it}; if the call bears the number of the last one, whose answer must have been lost, those of its jobs that this
+-- worker still holds.
 local slug, worker, call = ARGV[1], ARGV[2], ARGV[3]
 local held = tonumber(ARGV[4])
 local rows, tokens, urgent = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -20,18 +21,21 @@ local counters, leases = of_model(slug, 'counters'), of_model(slug, 'leases')
 local last = 'distilq:claimed:' .. worker
 write_even_if_full()
 
-local function note(id, fence, r)
-  claimed[#claimed + 1] = {id, fence, r.rows, r.cost, r.priority, r.suspect and 1 or 0, r.request}
+local function note(id, fence, r, started)
+  claimed[#claimed + 1] =
+    {id, fence, r.rows, r.cost, r.priority, r.suspect and 1 or 0, r.request, started - r.created,
+      r.request_id}
   ids[#ids + 1] = id .. ' ' .. fence
 end
 
 local function facts(id)
   local f = redis.call('HMGET', RECORD .. id,
     'status', 'v', 'priority', 'cost', 'rows', 'seq', 'owner', 'fence', 'worker', 'deaths', 'slug',
-    'attempt', 'start_within_ms', 'request')
+    'attempt', 'start_within_ms', 'request', 'created', 'request_id', 'started')
   return {status = f[1], v = tonumber(f[2]), priority = f[3], cost = f[4], rows = f[5], seq = f[6],
     owner = f[7] or '', fence = f[8], worker = f[9], slug = f[11], attempt = f[12],
-    within = f[13], request = f[14], suspect = tonumber(f[10] or 0) >= SUSPECT_DEATHS}
+    within = f[13], request = f[14], created = f[15], request_id = f[16] or '', started = f[17],
+    suspect = tonumber(f[10] or 0) >= SUSPECT_DEATHS}
 end
 
 local function repeated(text)
@@ -40,7 +44,7 @@ local function repeated(text)
     local held = r.status == 'running' or r.status == 'canceling'
     if held and r.fence == fence and r.worker == worker then
       redis.call('ZADD', leases, 'XX', now + lease_ms, id)
-      note(id, tonumber(fence), r)
+      note(id, tonumber(fence), r, r.started)
     end
   end
   return {claimed, 0}
@@ -109,7 +113,7 @@ local function take(message, id)
     'fence', fence, 'attempt', (r.attempt or 0) + 1)
   redis.call('ZADD', leases, now + lease_ms, id)
   move(id, r.owner, 'queued', 'running')
-  note(id, fence, r)
+  note(id, fence, r, now)
   rows, tokens = rows - r.rows, tokens - r.cost
   if r.priority == 'interactive' then urgent = urgent - r.rows end
   return tonumber(r.cost)

@@ -1,7 +1,8 @@
 """The dispatcher: takes what is due from the outbox, sends it, notes how that went.
 
-Any number of them may run. One host has few places at once, and one only while it does not answer,
-so a receiver that hangs holds up nobody but itself; generation knows nothing of any of this.
+Any number of them may run. One host has few places at once, and one only while it answers late or
+not at all, so a receiver that hangs soon holds up nobody but itself; generation knows nothing of
+any of this.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ log = logging.getLogger("distilq.webhooks")
 #: Webhooks under way at once: in all, and to one host.
 AT_ONCE, PER_HOST = 64, 16
 
+#: Milliseconds after which an answer is as good as none: who takes so long takes others' places.
+SLOW_MS = 5_000
+
 #: Hosts remembered as silent; of more, any is forgotten.
 MOST_SILENT = 1_000
 
@@ -40,7 +44,7 @@ class Dispatcher:
         self._sender = sender
         self._secrets = secrets
         self._under_way: Counter[str] = Counter()
-        #: Hosts whose last attempt got no answer.
+        #: Hosts whose last attempt got no answer, or a late one.
         self._silent: set[str] = set()
         self._news = anyio.Event()
 
@@ -99,7 +103,8 @@ class Dispatcher:
         return await self._sender.post(message.url, headers, message.body)
 
     async def _note(self, entry: Entry, answer: Answer) -> None:
-        self._remember(entry.host, silent=answer.status is None)
+        silent = answer.status is None or answer.duration_ms > SLOW_MS
+        self._remember(entry.host, silent=silent)
         then = schedule.after(answer.status, answer.retry_after, entry.tries)
         state = await anyio.to_thread.run_sync(self._outbox.end, entry, answer, then)
         level = logging.INFO if state == "delivered" else logging.WARNING

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 from collections.abc import Sequence
+from logging.config import dictConfig
 
 import anyio
 
+from distilq import logs
 from distilq.connection import connect
+from distilq.settings import Settings
 from distilq.webhooks.dispatcher import Dispatcher
 from distilq.webhooks.outbox import Outbox
 from distilq.webhooks.rules import Rules
 from distilq.webhooks.sending import Sender
 
 
-def run(redis_url: str, rules: Rules, secrets: Sequence[bytes]) -> None:
+def run(settings: Settings, redis_url: str, rules: Rules, secrets: Sequence[bytes]) -> None:
     """Raises ValueError: the address is not that of a Redis."""
-    logging.basicConfig(
-        stream=sys.stdout, level=logging.WARNING, format="%(levelname)s %(message)s"
-    )
-    logging.getLogger("distilq").setLevel(logging.INFO)
+    dictConfig(logs.config(settings))
+    logging.getLogger("distilq").setLevel(logging.INFO)  # it says what it has delivered
     with connect(redis_url) as redis:
         anyio.run(_serve, Outbox(redis), rules, secrets)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Literal
+
+from distilq.retry_after import retry_after_s
 
 #: Seconds from one attempt to the next: ten attempts over 27.7 hours.
 PAUSES_S = (5, 30, 120, 600, 1_800, 7_200, 18_000, 36_000, 36_000)
@@ -37,18 +37,5 @@ def after(status: int | None, retry_after: str, tries: int) -> Next:
         return Next("failed")
     # No secret: it spreads load.
     drawn = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # nosec B311
-    return Next("pending", max(PAUSES_S[tries - 1] * drawn, retry_after_s(retry_after)))
-
-
-def retry_after_s(header: str) -> float:
-    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3); 0 if it is none."""
-    if header.isascii() and header.isdigit():
-        return float(min(int(header[:9]), MOST_RETRY_AFTER_S))
-    try:
-        at = parsedate_to_datetime(header)
-    except ValueError:
-        return 0.0
-    if at.tzinfo is None:  # `-0000`
-        at = at.replace(tzinfo=timezone.utc)
-    left_s = (at - datetime.now(timezone.utc)).total_seconds()
-    return min(max(left_s, 0.0), MOST_RETRY_AFTER_S)
+    asked_s = min(retry_after_s(retry_after), MOST_RETRY_AFTER_S)
+    return Next("pending", max(PAUSES_S[tries - 1] * drawn, asked_s))

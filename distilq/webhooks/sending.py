@@ -26,8 +26,9 @@ from distilq.webhooks.rules import Rules
 #: host still has its chance.
 ATTEMPT_S, CONNECT_S = 15.0, 5.0
 
-#: Names that are resolved at once; each holds a thread, for as long as its server does not answer.
-RESOLVED_AT_ONCE = 32
+#: Names that are resolved at once, each in a thread: as many as are under way, or hosts whose name
+#: servers hang would use up the time of those whose do not.
+RESOLVED_AT_ONCE = 64
 
 #: Host and port -> its IP addresses.
 Resolve = Callable[[str, int], Awaitable[list[str]]]

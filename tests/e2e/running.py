@@ -36,6 +36,12 @@ def clean_environment(home: Path) -> dict[str, str]:
     return {**env, "HOME": str(home), "HF_HUB_OFFLINE": "1"}
 
 
+def shell_environment(home: Path, url: str) -> dict[str, str]:
+    """The same for a user's shell: `distilq` is on its PATH, and knows the service."""
+    env = clean_environment(home)
+    return {**env, "PATH": f"{Path(sys.executable).parent}:{env['PATH']}", "DISTILQ_URL": url}
+
+
 @dataclass
 class Running:
     """One `distilq up` and the address at which it serves."""

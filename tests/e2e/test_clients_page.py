@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import Running, clean_environment
+from tests.e2e.running import Running, shell_environment
 
 pytestmark = pytest.mark.timeout(400)  # see test_up.py
 
@@ -21,8 +21,10 @@ BLOCKS = [
 ]
 #: What an answer of each section holds, whatever the text is that was drawn.
 HOLDS = {
+    "One request, whatever the client": "",
     "Server-sent events": "event: done",
     "Sending a request twice": '"status":"',
+    "Command line": "Once upon a time,",
     "huggingface_hub": '"generated_text":',
     "The model's card on Azure": "Once upon a time,",
     "OpenAI": '"object":',
@@ -40,7 +42,7 @@ def test_the_command_works(service: Running, tmp_path: Path, title: str, block: 
         ["sh", "-eu"],  # noqa: S607 (a user's shell)
         input=script,
         cwd=tmp_path,
-        env=clean_environment(tmp_path),
+        env=shell_environment(tmp_path, service.url),
         capture_output=True,
         text=True,
     )

@@ -32,7 +32,18 @@ CALLS = (
     *("get", "result", "events", "cancel", "delete", "status", "list", "list-all", "cursor"),
     *("deliveries", "redeliver"),
     *("completions", "models", "model", "generate", "generate-stream", "tgi", "tgi-info"),
-    *("submit", "batch", "score", "queue", "info", "workers", "pause", "resume", "purge"),
+    *(
+        "submit",
+        "batch",
+        "score",
+        "queue",
+        "info",
+        "workers",
+        "metrics",
+        "pause",
+        "resume",
+        "purge",
+    ),
 )
 NAMES = st.one_of(DEEDS.map(lambda deed: f"anna-{deed}"), st.sampled_from(CALLS))
 STEPS = st.lists(
@@ -110,6 +121,7 @@ class World:
             "queue": ("GET", "/v1/queue", None),
             "info": ("GET", "/v1/info", None),
             "workers": ("GET", "/v1/workers", None),
+            "metrics": ("GET", "/metrics", None),
         }
         method, path, asked = calls.get(name) or (
             *("POST", f"/v1/queue:{name}"),

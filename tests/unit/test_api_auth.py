@@ -38,6 +38,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/v1/info", None),
     ("GET", "/v1/queue", None),
     ("GET", "/v1/workers", None),
+    ("GET", "/metrics", None),
     ("POST", "/v1/queue:pause", {}),
     ("POST", "/v1/queue:resume", {}),
     ("POST", "/v1/queue:purge", {}),

@@ -259,6 +259,19 @@ def test_who_follows_gets_every_row_once_as_it_comes(
         assert found == [*(f"c{i}" for i in range(8)), None]
 
 
+def test_rows_that_a_stop_cuts_short_have_no_clean_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or who follows them takes what has come for all there is."""
+    batch_id = world.create([line(0), line(1)])
+    world.runner.tick()
+    stops: list[float] = []
+    monkeypatch.setattr(time, "sleep", stops.append)
+    world.client.application.extensions["distilq.stopping"] = lambda: bool(stops)
+    with pytest.raises(ConnectionResetError):
+        world.results(batch_id, "?follow=true")
+
+
 def test_what_is_answered_stays_when_it_is_canceled(world: World) -> None:
     batch_id = world.create([line(i) for i in range(10)])
     world.runner.tick()

@@ -261,7 +261,9 @@ def test_the_address_comes_from_the_environment(
     assert url(base_url="https://host/under/") == "https://host/under/v1/jobs/x"
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://host", "http://", "host"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://host", "http://", "host", "http://host?a=1"]
+)
 def test_what_is_no_address_is_refused_at_once(twins: Twins, store: MemoryStore, url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         twins.client(api(store), base_url=url)

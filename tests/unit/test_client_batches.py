@@ -13,7 +13,7 @@ import pytest
 from api.app import create_app
 from api.batches.runner import Runner
 from distilq import errors as e
-from distilq.client import WaitTimedOut
+from distilq.client import Client, WaitTimedOut
 from distilq.jobs import JobStatus
 from distilq.settings import Settings
 from distilq.testing import MemoryStore
@@ -94,7 +94,24 @@ def test_rows_come_once_though_their_connection_breaks(twins: Twins, file: Path)
 
     seen = Faulty(served, cut, cut)
     assert ids(twins.client(seen).batch_of(batch.id).rows(order="completion")).count("c4") == 1
-    assert len(seen.requests) == 3
+    assert [path.endswith("/results") for path in seen.paths()] == [True, True, True, False]
+
+
+def test_rows_that_end_before_their_batch_are_asked_for_again(twins: Twins, file: Path) -> None:
+    """A proxy makes a clean end of a connection that broke behind it."""
+    served = Served()
+    batch = twins.client(served).batch(file)
+
+    def early(request: httpx.Request, proceed: Handler) -> httpx.Response:
+        return httpx.Response(200, content=b"\n", request=request)
+
+    def late(request: httpx.Request, proceed: Handler) -> httpx.Response:
+        with Client(transport=served) as client:
+            client.batch_of(batch.id).wait(60)
+        return proceed(request)
+
+    rows = twins.client(Faulty(served, early, None, late)).batch_of(batch.id).rows()
+    assert ids(rows) == ["c0", "c1", "c2", "c3", "c4", None]
 
 
 class Stream(httpx.SyncByteStream):

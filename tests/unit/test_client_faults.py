@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -149,6 +152,16 @@ def test_retry_after_is_obeyed(twins: Twins, store: MemoryStore, pauses: list[fl
     assert 7 <= pauses[0] <= 7.5
 
 
+def test_a_date_in_retry_after_is_obeyed_too(
+    twins: Twins, store: MemoryStore, pauses: list[float]
+) -> None:
+    """Proxies send dates as well."""
+    at = datetime.now(timezone.utc) + timedelta(seconds=60)
+    fault = answers(503, headers={"Retry-After": format_datetime(at, usegmt=True)})
+    twins.client(Faulty(api(store), fault)).submit("Once")
+    assert 50 < pauses[0] <= 60.5
+
+
 def test_pauses_grow_to_eight_seconds() -> None:
     bounds = [max(Backoff(9, failures).pause_s() for _ in range(2000)) for failures in range(7)]
     for found, bound in zip(bounds, [0.5, 1, 2, 4, 8, 8, 8], strict=True):
@@ -181,6 +194,26 @@ def test_a_problem_of_an_unknown_type_is_of_a_class_after_its_status(
     assert type(caught.value) is kind
     assert (caught.value.code, caught.value.status) == ("new", status)
     assert caught.value.members == {"why": [1]}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"retry_after_s": "3"},
+        {"retry_after_s": -5},
+        {"retry_after_s": [1]},
+        {"errors": 5},
+        {"errors": {"field": ["is wrong"]}},
+    ],
+)
+def test_problems_of_others_are_no_reason_to_fail_in_another_way(
+    twins: Twins, store: MemoryStore, members: dict[str, Any], pauses: list[float]
+) -> None:
+    fault = answers(503, json={"type": "about:blank", "status": 503, **members})
+    assert twins.client(Faulty(api(store), fault)).info().version
+    with pytest.raises(e.Unavailable) as caught:
+        twins.client(Faulty(api(store), fault), retries=0).info()
+    assert (caught.value.errors, caught.value.retry_after_s) == ([], None)
 
 
 def test_a_poll_is_given_more_time_than_it_waits(twins: Twins, store: MemoryStore) -> None:
@@ -356,15 +389,39 @@ def test_generate_interrupted_cancels_its_job(
         assert [job.status for job in client.jobs()] == [JobStatus.CANCELED]
 
 
-def test_generate_canceled_cancels_its_job(store: MemoryStore) -> None:
+def test_generate_without_an_answer_cancels_its_job(twins: Twins, store: MemoryStore) -> None:
+    """Nobody knows its id."""
+    store.on_wait = lambda job_id: None
+    client = twins.client(Faulty(api(store, max_wait_s=1), silent), retries=0)
+    with pytest.raises(NoAnswerInTime):
+        client.generate("Once", timeout=30)
+    assert [job.status for job in client.jobs()] == [JobStatus.CANCELED]
+
+
+def cancel(task: asyncio.Task[Any], scope: anyio.CancelScope) -> None:
+    task.cancel()
+
+
+def cancel_scope(task: asyncio.Task[Any], scope: anyio.CancelScope) -> None:
+    scope.cancel()
+
+
+@pytest.mark.parametrize("how", [cancel, cancel_scope])
+def test_generate_canceled_cancels_its_job(store: MemoryStore, how: Any) -> None:
     async def main() -> list[JobStatus]:
         async with AsyncClient(transport=Threaded(api(store, max_wait_s=1))) as client:
             waiting = asyncio.Event()
             loop = asyncio.get_running_loop()
             store.on_wait = lambda job_id: loop.call_soon_threadsafe(waiting.set)
-            task = asyncio.create_task(client.generate("Once"))
+            scope = anyio.CancelScope()
+
+            async def generate() -> None:
+                with scope:
+                    await client.generate("Once")
+
+            task = asyncio.create_task(generate())
             await waiting.wait()
-            task.cancel()
+            how(task, scope)
             with contextlib.suppress(asyncio.CancelledError):
                 await task
             return [job.status async for job in client.jobs()]

@@ -54,6 +54,38 @@ def test_the_bare_install_is_enough() -> None:
     assert json.loads(run(BLOCK + USE)) == ["ConnectionFailed"] * 3
 
 
+COMMANDS = """
+import os, sys
+from distilq.cli.app import app
+os.environ.update(DISTILQ_URL="http://127.0.0.1:1", DISTILQ_REDIS_URL="redis://127.0.0.1:1")
+for words in sys.argv[1].split(","):
+    try:
+        app(words.split())
+    except SystemExit as end:
+        print(words, end.code)
+"""
+QUICK = ("version", "settings", "--help", "generate --help", "batch --help")
+AWAY = ("generate a", "submit a", "wait 0", "status 0", "cancel 0", "ls", "top", "batch -")
+
+
+def test_the_client_commands_run_in_the_bare_install() -> None:
+    words = ",".join((*QUICK, *AWAY, "doctor"))
+    command = [sys.executable, "-c", BLOCK + COMMANDS, words]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    codes = [line for line in done.stdout.splitlines() if line[-2:] in (" 0", " 1")]
+    for words, code in [*((each, 0) for each in QUICK), *((each, 1) for each in AWAY)]:
+        assert f"{words} {code}" in codes, done.stderr
+    assert "doctor 1" in codes
+    assert "redis     not looked at: redis is not installed here" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_help_loads_no_client() -> None:
+    """Every command pays for what `distilq.cli.app` imports."""
+    code = "import distilq.cli.app, json, sys; print(json.dumps(sorted(sys.modules)))"
+    assert not {"httpx", "redis", "torch", "flask", "celery"} & set(json.loads(run(code)))
+
+
 def test_distilq_itself_loads_nothing() -> None:
     """A worker imports it, and has no use for a client."""
     loaded = json.loads(run("import distilq, json, sys; print(json.dumps(sorted(sys.modules)))"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -153,6 +155,17 @@ def test_prompts_that_are_refused_do_not_spoil_the_others(twins: Twins, store: M
         list(client.map(prompts, top_p=2))
 
 
+def test_a_prompt_that_is_no_json_is_an_error_of_its_own(twins: Twins, store: MemoryStore) -> None:
+    client = twins.client(api(worked(store, finish_all)))
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    outcomes = list(client.map(["0", "\ud800", "2", deep, "4"], return_errors=True))
+    wrong = [outcome.index for outcome in outcomes if isinstance(outcome.error, e.MalformedJson)]
+    assert wrong == [1, 3]
+    assert texts(outcomes[i] for i in (0, 2, 4)) == ["0 and on", "2 and on", "4 and on"]
+
+
 def test_a_batch_that_is_too_large_is_sent_in_parts(twins: Twins, store: MemoryStore) -> None:
     transport = api(worked(store, finish_all), max_batch_body_bytes=1_024)
     client = twins.client(transport)
@@ -220,6 +233,22 @@ def test_who_stops_early_leaves_nothing_queued(twins: Twins, store: MemoryStore)
     assert found.total() <= 40
 
 
+def test_a_scope_that_ends_a_map_leaves_nothing_queued(store: MemoryStore) -> None:
+    """A canceled scope of anyio cancels every await in it, those that clean up too."""
+
+    async def main() -> None:
+        async with AsyncClient(transport=Threaded(api(store))) as client:
+            with anyio.CancelScope() as scope:
+                async with contextlib.aclosing(client.map(map(str, range(40)))) as outcomes:
+                    await anext(outcomes)
+                    scope.cancel()
+                    await anyio.sleep(0)
+
+    asyncio.run(main())
+    assert states(store)["queued"] == 0
+    assert states(store)["canceled"] > 0
+
+
 def test_what_ends_a_map_cancels_what_is_left(twins: Twins, store: MemoryStore) -> None:
     def prompts() -> Iterator[str]:
         yield from map(str, range(15))
@@ -255,6 +284,15 @@ def test_in_flight_is_checked_before_anything_else(twins: Twins, store: MemorySt
         twins.client(api(store)).map([], in_flight=0)
 
 
+@pytest.mark.parametrize("one", ["Once", b"Once", {"input_string": ["Once"]}])
+def test_one_prompt_is_not_taken_for_many(twins: Twins, store: MemoryStore, one: Any) -> None:
+    client = twins.client(api(store))
+    for submit in (client.map, client.submit_many):
+        with pytest.raises(TypeError, match="any number of prompts"):
+            submit(one)
+    assert states(store).total() == 0
+
+
 def test_progress_is_shown_on_standard_error(
     twins: Twins, store: MemoryStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,3 +324,20 @@ def test_jobs_of_a_map_are_what_was_asked_for(twins: Twins, store: MemoryStore) 
     list(twins.client(seen).map(["a"], top_k=3, **options))
     body = json.loads(seen.requests[0].content)
     assert body == {"jobs": [{"inputs": "a", "parameters": {"top_k": 3}, **options}]}
+
+
+def test_whole_requests_are_mapped_as_prompts_are(twins: Twins, store: MemoryStore) -> None:
+    seen = Faulty(api(worked(store, finish_all)))
+    whole = {"inputs": "b", "parameters": {"top_k": 5}, "priority": "interactive"}
+    outcomes = list(twins.client(seen).map(["a", whole, {"input_string": ["c"]}], top_k=3, seed=1))
+    assert texts(outcomes) == ["a and on", "b and on", "c and on"]
+    assert outcomes[1].prompt == whole
+    assert json.loads(seen.requests[0].content)["jobs"] == [
+        {"inputs": "a", "parameters": {"top_k": 3, "seed": 1}, "priority": "bulk"},
+        {"inputs": "b", "parameters": {"top_k": 5, "seed": 1}, "priority": "interactive"},
+        {
+            "inputs": {"input_string": ["c"]},
+            "parameters": {"top_k": 3, "seed": 1},
+            "priority": "bulk",
+        },
+    ]

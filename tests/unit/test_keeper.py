@@ -7,6 +7,7 @@ from typing import Any
 
 import redis
 
+from distilq.histograms import Observations
 from distilq.testing import FAKE_WORKER
 from worker.lease import Holdings, Keeper
 from worker.watchdog import Watchdog
@@ -21,7 +22,7 @@ class Claims:
         self.beats = 0
         self.heard = threading.Event()
 
-    def beat(self, state: Any) -> None:
+    def beat(self, state: Any, observed: Any) -> None:
         self.beats += 1
         if self.beats == 1:
             raise redis.ConnectionError("Redis went away while the model was loaded")
@@ -38,6 +39,7 @@ def test_a_worker_starts_though_redis_went_away_while_its_model_was_loaded() -> 
         progress=dict,
         stop_job=lambda claim, why: None,
         state=lambda: FAKE_WORKER,
+        observations=Observations(),
         watchdog=Watchdog(lambda: 0.0, lambda: None),
     )
     keeper.start()

@@ -49,7 +49,7 @@ class FakeClaims:
     def next_cancel(self, timeout_s: float) -> None:
         time.sleep(timeout_s)
 
-    def beat(self, state: Any) -> None: ...
+    def beat(self, state: Any, observed: Any) -> None: ...
 
     def release(self, claims: Any) -> None:
         self.released += claims

@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisGone
 
 from distilq.webhooks import dispatcher
-from distilq.webhooks.dispatcher import Dispatcher
+from distilq.webhooks.dispatcher import PER_HOST, Dispatcher
 from distilq.webhooks.outbox import Entry, Message, Outbox
 from distilq.webhooks.rules import Rules
 from distilq.webhooks.schedule import Next
@@ -63,6 +63,26 @@ def test_it_goes_on_after_any_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stub.failed == {"take", "message", "post", "end"}
     assert stub.noted
     assert set(stub.noted) == {"delivered"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "places"),
+    [
+        (Answer(0, 100, status=204), PER_HOST),
+        (Answer(0, 100, status=500), PER_HOST),
+        (Answer(0, 14_000, status=204), 1),
+        (Answer(0, 100, trouble="not_connected"), 1),
+    ],
+)
+def test_who_does_not_answer_soon_has_one_place_next(answer: Answer, places: int) -> None:
+    async def note() -> int:
+        stub = Stub(anyio.Event())
+        stub.failed.add("end")
+        found = Dispatcher(cast(Outbox, stub), Sender(Rules()), [b"k" * 32])
+        await found._note(ENTRY, answer)
+        return found._places(ENTRY.host)
+
+    assert anyio.run(note) == places
 
 
 def test_what_it_remembers_of_silent_hosts_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,8 +13,16 @@ import httpcore
 import pytest
 
 from distilq.webhooks import sending
+from distilq.webhooks.dispatcher import AT_ONCE
 from distilq.webhooks.rules import Rules
-from distilq.webhooks.sending import Answer, CheckedBackend, Resolve, Sender, trouble_of
+from distilq.webhooks.sending import (
+    Answer,
+    CheckedBackend,
+    Resolve,
+    Sender,
+    system_resolver,
+    trouble_of,
+)
 
 URL = "https://hooks.example.com:8443/a"
 RULES = Rules(("hooks.example.com",))
@@ -119,6 +129,37 @@ def test_a_name_server_that_hangs_costs_an_attempt_and_no_more(
 
     monkeypatch.setattr(sending, "ATTEMPT_S", 0.05)
     assert post(Sender(RULES, resolve)).trouble == "timed_out"
+
+
+def test_name_servers_that_hang_hold_up_no_other_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging, answered = threading.Semaphore(0), threading.Event()
+
+    def look_up(host: str, *_: Any, **__: Any) -> list[Any]:
+        if host != "good":
+            hanging.release()
+            answered.wait()
+        return [(None, None, None, "", ("8.8.8.8", 443))]
+
+    found = system_resolver()
+
+    async def hang() -> None:
+        await found("bad", 443)
+
+    async def resolve() -> list[str]:
+        good: list[str] = []
+        async with anyio.create_task_group() as tasks:
+            try:
+                for _ in range(AT_ONCE - 1):
+                    tasks.start_soon(hang)
+                for _ in range(AT_ONCE - 1):
+                    assert await anyio.to_thread.run_sync(hanging.acquire, True, 5)
+                good += await found("good", 443)
+            finally:
+                answered.set()
+        return good
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert anyio.run(resolve) == ["8.8.8.8"]
 
 
 def test_nothing_goes_by_another_way_than_tcp() -> None:

@@ -47,6 +47,8 @@ PATH_PARAMETERS: dict[str, Json] = {
     "model": {"minLength": 1},
     "file_id": {"pattern": f"^file-{ID_PATTERN.pattern}$"},
     "batch_id": {"pattern": f"^batch_{ID_PATTERN.pattern}$"},
+    "version": {"minLength": 1},
+    "name": {"minLength": 1},
 }
 
 #: Name -> (type, description).

@@ -349,8 +349,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         access="open",
     ),
     ("get", "/"): Operation(
-        "getStartPage",
-        "The start page",
+        "getPage",
+        "The page to write with",
         {200: Reply("A page", media_type="text/html")},
         access="open",
     ),
@@ -396,13 +396,20 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         access="open",
         shape=TGI,
     ),
-    ("get", "/style.css"): Operation(
-        "getStyle",
-        "Its style sheet",
+    ("get", "/about"): Operation(
+        "getAbout",
+        "What serves, what to know before it is used, and how to call it",
+        {200: Reply("A page", media_type="text/html")},
+        access="open",
+    ),
+    ("get", "/web/{version}/{name}"): Operation(
+        "getWebFile",
+        "A script or a style sheet of the pages",
         {
-            200: Reply("A style sheet", headers=("ETag",), media_type="text/css"),
+            200: Reply("A file", headers=("ETag",), media_type="text/*"),
             304: Reply("It is as you know it", headers=("ETag",)),
         },
+        (e.NotFound,),
         headers=("If-None-Match",),
         access="open",
     ),

@@ -1,14 +1,15 @@
-"""The pages: /, its style sheet, and the OpenAPI document."""
+"""The pages: / to write with the model, /about, what they load, and the OpenAPI document."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 from flask import Blueprint, Response, render_template, request
 
 from distilq.cluster import ServedModel
-from distilq.errors import StoreUnavailable
+from distilq.errors import NotFound, StoreUnavailable
 
 from .answers import unless_known
 from .auth import required
@@ -18,27 +19,51 @@ from .status import MODEL_CARD, served_models
 blueprint = Blueprint("pages", __name__)
 
 WEB = Path(__file__).parent / "web"
+TYPES = {".js": "text/javascript", ".css": "text/css"}
+FILES = {each.name: each.read_bytes() for each in WEB.iterdir() if each.suffix in TYPES}
+#: A part of their addresses: what a browser has kept is never that of another release.
+VERSION = hashlib.sha256(repr(sorted(FILES.items())).encode()).hexdigest()[:16]
+
+#: What a page loads is its own; what it sends goes to this service. No code or style is inline.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'"
+)
 
 
 @blueprint.get("/")
-def index() -> str:
+def index() -> Response:
+    return _page("index.html", card=MODEL_CARD)
+
+
+@blueprint.get("/about")
+def about() -> Response:
     serving: list[ServedModel] | None
     try:
         serving = served_models()
     except StoreUnavailable:
         serving = None
     root = request.host_url.rstrip("/")
-    return render_template(
-        "index.html", serving=serving, card=MODEL_CARD, root=root, keys=required()
-    )
+    return _page("about.html", serving=serving, card=MODEL_CARD, root=root, keys=required())
 
 
-@blueprint.get("/style.css")
-def style() -> Response:
-    text = (WEB / "style.css").read_text(encoding="utf-8")
-    return unless_known(Response(text, mimetype="text/css"))
+@blueprint.get("/web/<version>/<name>")
+def web(version: str, name: str) -> Response:
+    if name not in FILES:
+        raise NotFound
+    response = unless_known(Response(FILES[name], content_type=TYPES[Path(name).suffix]))
+    if version == VERSION:  # else it is that of another release, during an upgrade say
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    return response
 
 
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     return Response(json.dumps(document(), ensure_ascii=False), content_type="application/json")
+
+
+def _page(name: str, **values: object) -> Response:
+    response = Response(render_template(name, version=VERSION, **values), mimetype="text/html")
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response

@@ -1,4 +1,4 @@
-"""Fixtures that every kind of test may use: a private Redis, a client of it, settings."""
+"""Fixtures that every kind of test may use: a private Redis, settings, a whole service."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 
 from distilq.cli.ports import free_port
 from distilq.cli.redis_binary import find_redis_server
 from distilq.settings import Settings
+from tests.e2e.running import Running, launch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The quick ones first, so that what is broken is known soon."""
-    kinds = ("integration", "e2e", "chaos")
+    kinds = ("integration", "e2e", "browser", "chaos")
     items.sort(key=lambda item: [kind in item.path.parts for kind in reversed(kinds)])
 
 
@@ -87,3 +89,39 @@ def settings(redis_url: str) -> Callable[..., Settings]:
         return Settings(**{"redis_url": redis_url, "model": "bundled", **changes})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def service(
+    redis_server_binary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """A running `distilq up` with the bundled model in float32, where seeds promise their text."""
+    running = launch(tmp_path_factory.mktemp("up"), "--model", "bundled", "--precision", "float32")
+    try:
+        running.wait_until_ready()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def http(service: Running) -> Iterator[httpx.Client]:
+    """A client of that service."""
+    with httpx.Client(base_url=service.url, timeout=90, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def start(redis_server_binary: Path, tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts a `distilq up` of the test's own; all of one test share a data directory."""
+    started: list[Running] = []
+
+    def start(*options: str, **variables: str) -> Running:
+        started.append(launch(tmp_path, "--model", "bundled", *options, **variables))
+        started[-1].wait_until_ready()
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.process.kill()
+        running.process.wait()

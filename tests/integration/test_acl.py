@@ -189,7 +189,7 @@ def test_the_whole_api_works_as_its_user(
     submit_and_look(call, path)
     for action in ("pause", "resume", "purge"):
         call("POST", f"/v1/queue:{action}", 200, {"priority": "bulk"})
-    for read in ("/v1/queue", "/v1/info", "/v1/workers", "/readyz", "/"):
+    for read in ("/v1/queue", "/v1/info", "/v1/workers", "/readyz", "/about"):
         call("GET", read, 200)
     play_worker(claims)
     call("GET", f"{path}/result", 200)

@@ -134,7 +134,7 @@ def test_it_is_ready_once_a_worker_beats(client: httpx.Client, claims: Claims) -
     claims.beat(FAKE_WORKER.model_copy(update={"model": MODEL, "started_at": now, "seen_at": now}))
     assert client.get("/readyz").status_code == 200
     assert client.get("/v1/info").json()["serving"][0]["model"] == MODEL
-    assert "float32" in client.get("/").text
+    assert "float32" in client.get("/about").text
 
 
 def test_a_connection_is_kept_through_errors_of_every_kind(port: int, redis_client: Any) -> None:

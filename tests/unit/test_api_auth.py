@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from api.app import create_app
+from api.pages import VERSION
 from distilq.access import ApiKey, Limits
 from distilq.jobs import JobRequest, Priority
 from distilq.owner import EVERYBODY
@@ -18,7 +19,8 @@ from tests.unit.api_client import CheckedClient, make_client
 
 UNKNOWN = "0" * 32
 JOB = {"inputs": "a"}
-OPEN = ["/livez", "/readyz", "/health", "/", "/style.css", "/openapi.json"]
+STYLE = f"/web/{VERSION}/base.css"
+OPEN = ["/livez", "/readyz", "/health", "/", "/about", STYLE, "/openapi.json"]
 ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/v1/jobs", JOB),
     ("GET", "/v1/jobs", None),
@@ -108,6 +110,7 @@ def test_what_is_open_asks_nobody(client: FlaskClient, path: str, given: str) ->
 
 def test_every_route_is_either_open_or_tested_here(client: FlaskClient) -> None:
     named = {path.replace(UNKNOWN, "<job_id>") for _, path, _ in ROUTES} | {*OPEN, *OPENAIS}
+    named.add("/web/<version>/<name>")  # STYLE is one
     assert {rule.rule for rule in client.application.url_map.iter_rules()} <= named
 
 
@@ -302,8 +305,8 @@ def test_on_stays_on_wherever_it_listens() -> None:
 
 
 def test_the_page_says_that_a_key_is_needed(client: FlaskClient, store: MemoryStore) -> None:
-    assert "Authorization: Bearer" in client.get("/").text
-    assert "Authorization: Bearer" not in make_client(store).get("/").text
+    assert "Authorization: Bearer" in client.get("/about").text
+    assert "Authorization: Bearer" not in make_client(store).get("/about").text
 
 
 def test_everybody_is_not_a_key() -> None:

@@ -1,8 +1,6 @@
-"""How the service says it stands, and its start page."""
+"""How the service says it stands."""
 
 from __future__ import annotations
-
-import re
 
 import pytest
 from flask.testing import FlaskClient
@@ -81,44 +79,7 @@ def test_workers_are_listed(client: FlaskClient, store: MemoryStore) -> None:
     assert worker["id"] == FAKE_WORKER.id
 
 
-def test_the_page_says_what_serves_and_warns(client: FlaskClient, store: MemoryStore) -> None:
-    store.alive.append(FAKE_WORKER.model_copy(update={"source": "<script>"}))
-    page = client.get("/").text
-    assert "has to be true" in page
-    assert "biases" in page
-    assert "float32" in page
-    assert "&lt;script&gt;" in page
-    assert 'href="openapi.json"' in page
-
-
-def test_the_page_says_when_nothing_serves(client: FlaskClient, store: MemoryStore) -> None:
-    assert "No worker is running" in client.get("/").text
-    store.down = True
-    assert "The queue cannot be reached" in client.get("/").text
-
-
-def test_the_page_needs_nothing_that_its_security_policy_forbids(client: FlaskClient) -> None:
-    response = client.get("/")
-    policy = response.headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    assert response.headers["X-Content-Type-Options"] == "nosniff"
-    page = response.text
-    assert not re.search(r"<script|style=|\son\w+=|<img|<iframe", page)
-    loaded = re.findall(r'<link [^>]*href="([^"]*)"', page)
-    assert loaded == ["data:,", "style.css"]
-
-
-def test_the_style_sheet_loads_nothing_and_is_cached(client: FlaskClient) -> None:
-    response = client.get("/style.css")
-    assert response.mimetype == "text/css"
-    assert "url(" not in response.text
-    assert "@import" not in response.text
-    again = client.get("/style.css", headers={"If-None-Match": response.headers["ETag"]})
-    assert again.status_code == 304
-
-
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/info", "/v1/queue", "/livez", "/", "/style.css"])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/info", "/v1/queue", "/livez", "/", "/about"])
 def test_head_is_get_without_the_body(client: FlaskClient, path: str) -> None:
     response = client.head(path)
     assert (response.status_code, response.data) == (200, b"")

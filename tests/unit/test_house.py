@@ -161,6 +161,8 @@ def test_the_compose_files_redis_keeps_what_it_is_given() -> None:
         "types",
         "floors",
         "audit",
+        "browser",
+        "screenshots",
         "chaos",
         "bench",
         "peers",

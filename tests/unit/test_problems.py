@@ -118,7 +118,7 @@ def test_why_redis_is_away_is_for_the_log_alone(
     assert "the fake is down, request request-8" in caplog.text
 
 
-@pytest.mark.parametrize("path", ["/livez", "/", "/nothing", "/style.css", "/v1/jobs"])
+@pytest.mark.parametrize("path", ["/livez", "/", "/nothing", "/about", "/v1/jobs"])
 def test_every_answer_gives_the_request_id_back(client: FlaskClient, path: str) -> None:
     response = client.get(path, headers={"X-Request-Id": "a-1!~"})
     assert response.headers["X-Request-Id"] == "a-1!~"

@@ -50,7 +50,7 @@ def file(number: int, **fields: Any) -> File:
         "purpose": "batch",
         "bytes": 3,
         "created_at": NOW + number,
-        "expires_at": NOW + 1_000,
+        "expires_at": NOW + 100_000,
         "parts": ("a",),
     }
     return File.model_validate(known | fields)
@@ -64,8 +64,8 @@ def head(number: int, **fields: Any) -> Head:
         "input_file_id": "file-1",
         "completion_window": "24h",
         "created_at": NOW + number,
-        "expires_at": NOW + 100,
-        "known_until": NOW + 200,
+        "expires_at": NOW + 100_000,
+        "known_until": NOW + 200_000,
     }
     return Head.model_validate(known | fields)
 

@@ -147,7 +147,7 @@ class FileStore:
             raise unknown_after(after)
         newer = self._redis.zcount(index, f"({int(at)}", "+inf")
         beside = self._redis.zrangebyscore(index, int(at), int(at))
-        return int(newer) + sum(each.decode() > after for each in beside)
+        return int(newer) + sum(1 for each in beside if each.decode() > after)
 
     def _owned(self, file_id: str) -> File:
         raw = self._redis.get(keys.file(file_id))

@@ -14,7 +14,6 @@ from distilq.library import Library
 
 from ..context import store
 from . import segments
-from .lines import Asked
 from .rows import HEAD_BYTES, done_ms, unstored
 
 Order = Literal["input", "completion"]
@@ -29,7 +28,8 @@ HEARTBEAT = b"\n"
 class Live(NamedTuple):
     """A line of a segment that is under way; one that is no request has no job."""
 
-    entry: segments.Entry
+    segment: int
+    spot: segments.Spot
     job_id: str
     ended: bool
 
@@ -54,7 +54,8 @@ class Results:
         self._told: set[int] = set()
         #: Segments that have been told to the end.
         self._through: set[int] = set()
-        self._entries: dict[int, list[segments.Entry]] = {}
+        #: Of segments that are under way.
+        self._spots: dict[int, list[segments.Spot]] = {}
 
     def rows(self, order: Order, *, follow: bool) -> Iterator[bytes]:
         """Those that are known; with `follow`, on to the end of the batch.
@@ -84,7 +85,7 @@ class Results:
 
     def _look_again(self) -> None:
         self._batch = self._library.batches.get(self._batch.id)
-        self._entries = {n: known for n, known in self._entries.items() if n in self._batch.ids}
+        self._spots = {n: known for n, known in self._spots.items() if n in self._batch.ids}
 
     def _tell_in_order(self, *, gaps: bool) -> Iterator[bytes]:
         """Without `gaps`, up to the first line whose row is not known."""
@@ -92,7 +93,7 @@ class Results:
             for live in self._live(number):
                 row = self._row(live) if live.ended else b""
                 if row:
-                    yield from self._tell(live.entry.number, row)
+                    yield from self._tell(live.spot.number, row)
                 elif live.ended:
                     self._look_again()  # it has been written since
                     break
@@ -108,7 +109,7 @@ class Results:
     def _tell_as_done(self, *, gaps: bool) -> Iterator[bytes]:
         """All that is known; there are always gaps in this order."""
         found = [each for n in self._untold() for each in self._live(n) if each.ended]
-        live = {each.entry.number: each for each in found}
+        live = {each.spot.number: each for each in found}
         places = [place for number in self._untold() for place in self._places(number)]
         missed = False
         for place in sorted([*places, *self._live_places(found)]):
@@ -136,7 +137,7 @@ class Results:
             return []
         ids = self._batch.ids[number]
         try:
-            entries = self._asked(number)
+            spots = self._lines(number)
         except StoredFileNotFound:  # it has just been deleted: the batch is about to fail
             return []
         statuses = store().statuses(ids)
@@ -145,34 +146,39 @@ class Results:
             if number in self._batch.written:
                 return []
         jobs, found = iter(zip(ids, statuses, strict=True)), []
-        for entry in entries:
-            job_id, status = next(jobs) if isinstance(entry, Asked) else ("", None)
+        for spot in spots:
+            job_id, status = next(jobs) if spot.asked else ("", None)
             ended = not job_id or (status is not None and status.final)
-            found.append(Live(entry, job_id, ended))
-        return [live for live in found if live.entry.number not in self._told]
+            found.append(Live(number, spot, job_id, ended))
+        return [live for live in found if live.spot.number not in self._told]
 
-    def _asked(self, number: int) -> list[segments.Entry]:
-        if number not in self._entries:
-            file = self._library.files.get(self._batch.head.input_file_id)
-            storage, segment = self._library.storage, self._batch.plan[number]
-            self._entries[number] = segments.entries(storage, file.parts[0], self._batch, segment)
-        return self._entries[number]
+    def _lines(self, number: int) -> list[segments.Spot]:
+        if number not in self._spots:
+            segment = self._batch.plan[number]
+            storage, path = self._library.storage, self._input()
+            self._spots[number] = segments.spots(storage, path, self._batch, segment)
+        return self._spots[number]
+
+    def _input(self) -> str:
+        return self._library.files.get(self._batch.head.input_file_id).parts[0]
 
     def _row(self, live: Live) -> bytes:
         """Empty if its job has been forgotten since: it is in the storage then."""
         ids = [live.job_id] if live.job_id else []
         if ids and store().statuses(ids) == [None]:
             return b""
-        row = next(segments.rows(self._batch, [live.entry], ids))
+        storage, segment = self._library.storage, self._batch.plan[live.segment]
+        entry = segments.entry_at(storage, self._input(), self._batch, segment, live.spot)
+        row = next(segments.rows(self._batch, [entry], ids))
         return row.json if row else b""
 
     def _live_places(self, found: list[Live]) -> Iterator[Place]:
         """Lines that are no requests come first: nothing had to be done for them."""
         with_job = [live for live in found if live.job_id]
-        yield from (Place(0, live.entry.number, "", 0, 0) for live in found if not live.job_id)
+        yield from (Place(0, live.spot.number, "", 0, 0) for live in found if not live.job_id)
         jobs = segments.jobs([live.job_id for live in with_job])
         for live, job in zip(with_job, jobs, strict=True):
-            yield Place(done_ms(job), live.entry.number, "", 0, 0)
+            yield Place(done_ms(job), live.spot.number, "", 0, 0)
 
     def _parts(self, number: int) -> list[Part]:
         written = self._batch.written.get(number)

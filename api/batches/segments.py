@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from math import ceil
+from typing import NamedTuple
 
 from distilq.batches import Batch, Part, Segment, Written
 from distilq.jobs import Job, JobRequest, JobStatus, Priority
@@ -15,7 +16,7 @@ from distilq.storage import Storage
 
 from ..context import settings, store
 from ..openai.schemas import CompletionRequest
-from .lines import Asked, Refused, read, split
+from .lines import Asked, Line, Refused, read, split
 from .rows import Row, of_job, of_refused
 
 Entry = Asked | Refused
@@ -31,16 +32,44 @@ NOT_RUN = (JobStatus.CANCELED, JobStatus.EXPIRED)
 RESULT_TTL_S, TIMEOUT_S = 604_800, 3_600.0
 
 
+class Spot(NamedTuple):
+    """Where a line is, and whether it is a request: all that has to be kept of it."""
+
+    number: int
+    offset: int
+    length: int
+    asked: bool
+
+
 def entries(storage: Storage, path: str, batch: Batch, segment: Segment) -> list[Entry]:
     """What each of its lines asks for. Raises StoredFileNotFound and StorageUnavailable."""
+    return [entry for _, entry in _read(storage, path, batch, segment)]
+
+
+def spots(storage: Storage, path: str, batch: Batch, segment: Segment) -> list[Spot]:
+    """Where its lines are. Raises as `entries`."""
+    return [
+        Spot(line.number, line.offset, line.length, isinstance(entry, Asked))
+        for line, entry in _read(storage, path, batch, segment)
+    ]
+
+
+def entry_at(storage: Storage, path: str, batch: Batch, segment: Segment, spot: Spot) -> Entry:
+    """What one of its lines asks for. Raises as `entries`."""
+    alone = segment.model_copy(
+        update={"offset": spot.offset, "length": spot.length, "first": spot.number}
+    )
+    return entries(storage, path, batch, alone)[0]
+
+
+def _read(
+    storage: Storage, path: str, batch: Batch, segment: Segment
+) -> Iterator[tuple[Line, Entry]]:
     blocks = storage.read(path, segment.offset, segment.length)
     twice = frozenset(segment.twice)
-    lines = split(blocks, settings().max_body_bytes, segment.first, segment.offset)
-    return [
-        read(line, batch.head.endpoint, twice=line.number in twice)
-        for line in lines
-        if not line.blank
-    ]
+    for line in split(blocks, settings().max_body_bytes, segment.first, segment.offset):
+        if not line.blank:
+            yield line, read(line, batch.head.endpoint, twice=line.number in twice)
 
 
 def submit(batch: Batch, number: int, found: Sequence[Entry]) -> list[str]:

@@ -68,7 +68,7 @@ def prometheus(api_port: int, tmp_path: Path) -> Iterator[str]:
 def alerts(address: str) -> dict[str, Any]:
     try:
         found = httpx.get(f"{address}/api/v1/alerts", timeout=5).json()["data"]["alerts"]
-    except httpx.HTTPError:
+    except (httpx.HTTPError, ValueError):  # not there yet, or not ready
         return {}
     return {each["labels"]["alertname"]: each["state"] for each in found}
 

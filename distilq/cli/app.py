@@ -15,9 +15,9 @@ from distilq.cli.doctor import doctor
 from distilq.cli.errors import STATUSES, CannotRun, one_line_errors
 from distilq.cli.generate import generate
 from distilq.cli.keys import keys
-from distilq.cli.options import settings_with
+from distilq.cli.options import AsJson, settings_with
 from distilq.cli.submit import submit
-from distilq.cli.table import settings_table
+from distilq.cli.table import settings_rows, table
 from distilq.cli.top import top
 from distilq.cli.webhooks import webhooks
 
@@ -95,10 +95,10 @@ def evaluate(
 
 
 @app.command()
-def settings() -> None:
+def settings(as_json: AsJson = False) -> None:
     """List every DISTILQ_* variable with its value, its default and what it is for."""
     with one_line_errors():
-        typer.echo(settings_table(settings_with()))
+        typer.echo(table(settings_rows(settings_with()), as_json=as_json))
 
 
 @app.command()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distilq.cli.errors import CannotRun, one_line_errors
-from distilq.cli.options import running_redis, settings_with
-from distilq.cli.table import columns, without_password
+from distilq.cli.options import AsJson, running_redis, settings_with
+from distilq.cli.table import table, without_password
 
 if TYPE_CHECKING:  # it imports redis, which a bare install has not
     from distilq.connection import RedisClient
@@ -33,6 +33,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]
 @dead.command("list")
 def list_(
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
+    as_json: AsJson = False,
     model: Model = None,
     redis_url: RedisUrl = None,
     data_dir: DataDir = None,
@@ -40,7 +41,7 @@ def list_(
     """List the entries, the newest first."""
     with one_line_errors(), _dead_list(model, redis_url, data_dir) as found:
         head = ("id", "died", "reason", "deaths", "owner")
-        typer.echo(columns([head, *map(_row, found.entries(limit))]))
+        typer.echo(table([head, *map(_row, found.entries(limit))], as_json=as_json))
 
 
 @dead.command()

@@ -11,8 +11,8 @@ import typer
 from pydantic import ValidationError
 
 from distilq.cli.errors import CannotRun, one_line_errors
-from distilq.cli.options import running_redis, settings_with
-from distilq.cli.table import columns, without_password
+from distilq.cli.options import AsJson, running_redis, settings_with
+from distilq.cli.table import table, without_password
 
 if TYPE_CHECKING:  # it imports redis, which a bare install has not
     from distilq.access import ApiKey, KeyRing
@@ -55,11 +55,12 @@ def create(
 
 
 @keys.command("list")
-def list_(redis_url: RedisUrl = None, data_dir: DataDir = None) -> None:
+def list_(as_json: AsJson = False, redis_url: RedisUrl = None, data_dir: DataDir = None) -> None:
     """List the keys, oldest first; 0: no limit."""
     with one_line_errors(), _ring(redis_url, data_dir) as ring:
         head = ("id", "created", "scopes", "rate", "queued jobs", "queued tokens", "in flight")
-        typer.echo(columns([(*head, "name"), *map(_row, ring.all())]))
+        rows = [(*head, "name"), *map(_row, ring.all())]
+        typer.echo(table(rows, as_json=as_json))
 
 
 @keys.command()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from pydantic import ValidationError
 
 from distilq.cli.errors import CannotRun
 from distilq.cli.redis_address import read_address
 from distilq.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, an object per line.")]
 
 
 def settings_with(**options: Any) -> Settings:

@@ -1,20 +1,29 @@
-"""The settings as a table for the terminal."""
+"""Tables for the terminal, and the same as JSON."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
 from distilq.settings import Settings
 
 
-def settings_table(settings: Settings) -> str:
-    """One line per variable: name, value, default, description."""
+def settings_rows(settings: Settings) -> list[tuple[str, ...]]:
+    """One row per variable: name, value, default, description; the first is the head."""
     rows = [("variable", "value", "default", "what it is for")]
     for name, field in Settings.model_fields.items():
         value = without_password(str(getattr(settings, name)))
         rows.append((f"DISTILQ_{name.upper()}", value, str(field.default), field.description or ""))
-    return columns(rows)
+    return rows
+
+
+def table(rows: Sequence[tuple[str, ...]], *, as_json: bool) -> str:
+    """Columns below their head; or an object per row, whose names are those of the head."""
+    if not as_json:
+        return columns(rows)
+    names = [name.replace(" ", "_") for name in rows[0]]
+    return "\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows[1:])
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> str:

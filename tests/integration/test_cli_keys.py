@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def test_keys_are_listed_without_their_secrets(ring: KeyRing, env: dict[str, str
     cells = row.split()
     assert (cells[0], cells[2:]) == (token.split("_")[1], ["jobs", "600", "0", "0", "0", "Anna"])
     assert token.split("_", 2)[2] not in row
+    (found,) = map(json.loads, run("list", "--json", **env).stdout.splitlines())
+    assert (found["id"], found["rate"], found["name"]) == (cells[0], "600", "Anna")
 
 
 def test_a_revoked_key_is_gone(ring: KeyRing, env: dict[str, str]) -> None:

@@ -96,6 +96,8 @@ def test_the_command_line_lists_shows_requeues_and_drops(store: JobStore, redis_
     first, second = poison(store, Owner("anna")), poison(store, Owner())
     listed = run("list", redis_url=redis_url).stdout
     assert [line.split()[0] for line in listed.splitlines()[1:]] == [second, first]
+    objects = map(json.loads, run("list", "--json", redis_url=redis_url).stdout.splitlines())
+    assert [each["id"] for each in objects] == [second, first]
     shown = json.loads(run("show", first, redis_url=redis_url).stdout)
     assert (shown["reason"], len(shown["history"]), shown["owner"]) == ("poisoned", 5, "anna")
     again = run("requeue", first, redis_url=redis_url).stdout.strip()

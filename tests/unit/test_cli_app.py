@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -10,6 +12,13 @@ from distilq.settings import Settings
 
 def run(*arguments: str, **env: str) -> Result:
     return CliRunner().invoke(app, list(arguments), env=env)
+
+
+def test_settings_are_objects_for_machines() -> None:
+    said = [json.loads(line) for line in run("settings", "--json").stdout.splitlines()]
+    assert len(said) == len(Settings.model_fields)
+    (rows,) = [each for each in said if each["variable"] == "DISTILQ_MAX_ROWS"]
+    assert (rows["value"], rows["default"]) == ("64", "64")
 
 
 def test_settings_lists_every_variable_with_what_it_is_for() -> None:

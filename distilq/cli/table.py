@@ -11,7 +11,7 @@ from distilq.settings import Settings
 
 def settings_rows(settings: Settings) -> list[tuple[str, ...]]:
     """One row per variable: name, value, default, description; the first is the head."""
-    rows = [("variable", "value", "default", "what it is for")]
+    rows: list[tuple[str, ...]] = [("variable", "value", "default", "what it is for")]
     for name, field in Settings.model_fields.items():
         value = without_password(str(getattr(settings, name)))
         rows.append((f"DISTILQ_{name.upper()}", value, str(field.default), field.description or ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from .answers import as_json
+from .auth import spend
 from .context import store
 from .job import refuse_other_ids
 
@@ -19,4 +20,6 @@ def deliveries(job_id: str) -> Response:
 
 @blueprint.post("/redeliver")
 def redeliver(job_id: str) -> Response:
+    store().get(job_id)
+    spend(1)  # as a submission: each is a request to somebody else
     return as_json(store().redeliver(job_id), 202)

@@ -176,8 +176,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/jobs/{job_id}/redeliver"): Operation(
         "redeliver",
         "Tell a finished job's webhook again",
-        {202: Reply("It is told within seconds", Deliveries)},
-        (*JOB, e.JobNotFinished, e.NoWebhook, e.StoreFull),
+        {202: Reply("It is told within seconds", Deliveries, RATE)},
+        (*JOB, e.JobNotFinished, e.NoWebhook, e.RateLimited, e.StoreFull),
     ),
     ("post", "/score"): Operation(
         "score",

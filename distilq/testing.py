@@ -402,7 +402,9 @@ class MemoryStore:
             (len(mine), jobs, self.owner.max_in_flight),
         ):
             if cap and held + more > cap:
-                raise OwnerFull(f"{held}; at most {cap} may be", limit=cap, retry_after_s=1)
+                raise OwnerFull(
+                    f"{held}; at most {cap} may be", limit=cap, current=held, retry_after_s=1
+                )
 
     def _write(self, request: JobRequest) -> str:
         job_id = new_id()

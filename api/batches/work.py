@@ -132,10 +132,17 @@ class Work:
             spend(min(asked, most_at_once()))
             try:
                 batch.ids[number] = segments.submit(batch, number, found)
-            except OwnerFull:
-                if not batch.ids and segment.lines > 1:  # it may be more than its key may ever have
+            except OwnerFull as full:
+                if batch.ids:
+                    raise
+                if segment.lines > 1:  # it may be more than its key may ever have
                     self._halve(number)
-                raise
+                    raise
+                if full.members.get("current"):
+                    raise
+                words = f"is more than your key may ever have queued: {full.detail}"
+                self._keep(number, segments.not_run(batch, found, full.code, words))
+                continue
             self._write({f"ids:{number}": " ".join(batch.ids[number])})
             ahead += segment.lines
 

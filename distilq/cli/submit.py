@@ -35,6 +35,9 @@ class JobOptions:
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Given back with the job; may be repeated."),
     ] = None
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="Told of its end, see docs/clients.md.")
+    ] = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -42,6 +45,8 @@ class JobOptions:
         given = {**asdict(self), "priority": self.priority.value}
         if self.metadata:
             given["metadata"] = dict(map(_pair, self.metadata))
+        if self.webhook:
+            given["webhook"] = {"url": self.webhook}
         return {name: value for name, value in given.items() if value}
 
 

@@ -93,6 +93,7 @@ class AsyncClient:
         start_within_s: float | None = None,
         result_ttl_s: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        webhook: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         **parameters: Unpack[Generation],
     ) -> AsyncJobHandle:
@@ -106,6 +107,7 @@ class AsyncClient:
             start_within_s=start_within_s,
             result_ttl_s=result_ttl_s,
             metadata=metadata,
+            webhook=webhook,
         )
         job = await self._run(jobs.submit(body, idempotency_key, self._retries))
         return self.job(job.id)

@@ -115,14 +115,16 @@ class Client:
         start_within_s: float | None = None,
         result_ttl_s: int | None = None,
         metadata: Mapping[str, str] | None = None,
+        webhook: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         **parameters: Unpack[Generation],
     ) -> JobHandle:
         """Submit a job, and do not wait for it.
 
         `timeout_s`: seconds it may run; `start_within_s`: seconds it may be queued; `result_ttl_s`:
-        seconds its texts are kept. With `stream` it tells of every token. An `idempotency_key` is
-        for a caller who may submit the same again later: both are one job then, for a day.
+        seconds its texts are kept. With `stream` it tells of every token; a `webhook`, as in
+        `{"url": "https://…"}`, is told of its end. An `idempotency_key` is for a caller who may
+        submit the same again later: both are one job then, for a day.
 
         Raises:
             InvalidParameters: of the fields in its `errors`.
@@ -138,6 +140,7 @@ class Client:
             start_within_s=start_within_s,
             result_ttl_s=result_ttl_s,
             metadata=metadata,
+            webhook=webhook,
         )
         return self.job(self._run(jobs.submit(body, idempotency_key, self._retries)).id)
 

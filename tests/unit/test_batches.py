@@ -467,6 +467,22 @@ def test_what_has_ended_is_written_while_there_is_no_room_for_more() -> None:
     assert world.store.page(None, 10, None).jobs == []
 
 
+def test_a_line_that_is_more_than_its_key_may_ever_have_is_a_row_and_the_rest_runs() -> None:
+    key = ApiKey(name="a", limits=Limits(max_queued_tokens=40))
+    world = World(MemoryRing(), key)
+    large = line(1, body={"model": "fake", "prompt": "p", "max_tokens": 500})
+    batch_id = world.create([line(0), large, line(2)])
+    for _ in range(30):
+        world.runner.tick()
+        world.finish(world.live())
+        for held in world.runner._held.values():
+            held.not_before = held.work._full_until = 0
+    done = world.shown(batch_id)
+    assert done["request_counts"] == {"total": 3, "completed": 2, "failed": 1}
+    (row,) = world.rows(done["error_file_id"])
+    assert (row["custom_id"], row["error"]["code"], row["error"]["line"]) == ("c1", "owner_full", 2)
+
+
 def test_a_revoked_key_ends_its_batches() -> None:
     ring = MemoryRing()
     world = World(ring, ApiKey(name="a"))

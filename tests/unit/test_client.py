@@ -77,6 +77,14 @@ def test_a_job_is_submitted_with_all_that_was_said_of_it(client: Any) -> None:
     assert job.parameters.logit_bias == {"50256": -100.0}
 
 
+def test_a_job_is_submitted_with_a_webhook(twins: Twins, store: MemoryStore) -> None:
+    with pytest.raises(e.InvalidParameters) as refused:  # this service has webhooks off
+        twins.client(api(store)).submit("Once", webhook={"url": "https://example.com/told"})
+    assert refused.value.errors[0]["pointer"] == "#/webhook"
+    allowed = api(store, webhook_hosts="example.com")
+    assert twins.client(allowed).submit("Once", webhook={"url": "https://example.com/told"}).id
+
+
 def test_a_handle_waits_for_its_result(client: Any) -> None:
     handle = client.submit("Once")
     assert handle.wait().status is JobStatus.SUCCEEDED

@@ -111,6 +111,8 @@ def test_esc_before_the_answer_to_the_submission_cancels_too(
     with writer.page.expect_request("**/v1/jobs"):
         writer.editor.press("Tab")
     writer.editor.press("Escape")
+    while not held:  # the request is known a moment before it is held
+        writer.page.wait_for_timeout(10)
     with writer.page.expect_response("**/cancel"):
         held[0].continue_()
     is_canceled(http, writer.job_id())

@@ -75,7 +75,7 @@ def map_path_parameters(
 
 @schema.parametrize()
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],  # shrinking such requests takes minutes

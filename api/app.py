@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response
 
 from distilq.access import Ring
-from distilq.library import Library
+from distilq.archive import Library
 from distilq.settings import Settings
 from distilq.store import Jobs
 

@@ -10,8 +10,8 @@ from typing import TypeVar, cast
 
 from flask import Flask, current_app, g, request
 
+from distilq.archive import Library
 from distilq.errors import StorageUnavailable
-from distilq.library import Library
 from distilq.owner import NOBODY, Owner
 from distilq.settings import Settings
 from distilq.store import Jobs
@@ -25,7 +25,7 @@ VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
 
 
 def install(app: Flask, settings: Settings, store: Jobs, library: Library | None) -> None:
-    app.extensions["distilq.library"] = library
+    app.extensions["distilq.archive"] = library
     app.extensions["distilq.settings"] = settings
     app.extensions["distilq.store"] = store
     app.extensions["distilq.stopping"] = lambda: False  # a server that knows puts its own here
@@ -50,7 +50,7 @@ def library() -> Library:
     Raises:
         StorageUnavailable: this application was made without.
     """
-    found: Library | None = current_app.extensions["distilq.library"]
+    found: Library | None = current_app.extensions["distilq.archive"]
     if found is None:
         raise StorageUnavailable("there is none here")
     return found.owned_by(owner())

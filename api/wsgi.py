@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from distilq.access import KeyRing
+from distilq.archive import Library
 from distilq.connection import connect
-from distilq.library import Library
 from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import Sweeper

@@ -9,10 +9,10 @@ from secrets import token_hex
 
 from typing_extensions import Self
 
+from distilq.archive import Library
 from distilq.batches import Batch, BatchStatus, Head, Superseded, to_batch
 from distilq.errors import BatchNotFound, IdempotencyKeyReused, StoredFileNotFound
 from distilq.files import File, Purpose, is_seen, unknown_after
-from distilq.library import Library
 from distilq.owner import EVERYBODY, Owner
 from distilq.storage import Storage
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
+from distilq.archive import Library
 from distilq.batches import Part
 from distilq.errors import StoredFileNotFound
-from distilq.library import Library
 
 from ..context import store
 from . import segments

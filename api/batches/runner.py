@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from flask import Flask
 
+from distilq.archive import Library
 from distilq.batches import LineError, Superseded
 from distilq.errors import DistilqError
-from distilq.library import Library
 from distilq.logs import REQUEST_ID
 
 from ..auth import act_for

@@ -10,11 +10,11 @@ import hashlib
 import time
 from collections.abc import Iterator
 
+from distilq.archive import Library
 from distilq.batches import ERRORS, PLAN, Batch, BatchStatus, Counts, LineError, Part
 from distilq.errors import OwnerFull, QueueFull, RateLimited, StoredFileNotFound, StoreFull
 from distilq.files import File
 from distilq.jobs import JobStatus
-from distilq.library import Library
 from distilq.owner import Owner
 
 from ..auth import most_at_once, spend

@@ -23,13 +23,13 @@ from api.app import create_app
 from api.batches.runner import Runner
 from distilq import acl, keys
 from distilq.access import ApiKey, KeyRing, Limits
+from distilq.archive import Library
 from distilq.celery_app import make_celery
 from distilq.claims import Claims
 from distilq.cli.app import app
 from distilq.cli.ports import free_port
 from distilq.connection import connect
 from distilq.jobs import JobRequest, Outcome, Sequence
-from distilq.library import Library
 from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import Sweeper
@@ -249,7 +249,7 @@ def work_through_a_file(
     file_id = client.post("/v1/files", data=form, headers=bearer).get_json()["id"]
     asked = {"input_file_id": file_id, "endpoint": "/v1/jobs", "completion_window": "24h"}
     batch_id = call("POST", "/v1/batches", 200, asked)["id"]
-    runner = Runner(client.application, client.application.extensions["distilq.library"])
+    runner = Runner(client.application, client.application.extensions["distilq.archive"])
     runner.tick()
     play_worker(Claims(admin, MODEL, "w4"))
     call("GET", f"/v1/batches/{batch_id}/results", 200)

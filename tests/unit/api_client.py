@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from api.openapi import RESPONSE_HEADERS, document
-from distilq.library import Library
+from distilq.archive import Library
 from distilq.settings import Settings
 from distilq.testing import MemoryRing, MemoryStore
 from distilq.testing_library import memory_library

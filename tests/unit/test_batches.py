@@ -43,9 +43,9 @@ class World:
 
     def __init__(self, ring: MemoryRing | None = None, key: ApiKey | None = None) -> None:
         self.clock = Clock(datetime.now(timezone.utc))
-        self.store, self.library = MemoryStore(clock=self.clock), memory_library()
+        self.store, self.archive = MemoryStore(clock=self.clock), memory_library()
         self.client: FlaskClient = make_client(
-            self.store, ring, self.library, model="fake", max_wait_s=1
+            self.store, ring, self.archive, model="fake", max_wait_s=1
         )
         self.sent: dict[str, str] = {}
         if ring and key:
@@ -53,7 +53,7 @@ class World:
         self.runner = self.new_runner()
 
     def new_runner(self) -> Runner:
-        return Runner(self.client.application, self.library)
+        return Runner(self.client.application, self.archive)
 
     def upload(self, text: str) -> str:
         form = {"purpose": "batch", "file": (BytesIO(text.encode()), "in.jsonl")}
@@ -492,7 +492,7 @@ def test_a_revoked_key_ends_its_batches() -> None:
     world.runner.tick()
     world.runner.tick()
     assert world.live() == []
-    assert world.library.batches.get(batch_id).status is BatchStatus.CANCELLED
+    assert world.archive.batches.get(batch_id).status is BatchStatus.CANCELLED
 
 
 class Dead(BaseException):
@@ -537,8 +537,8 @@ def run_with_a_death(patch: pytest.MonkeyPatch, at: int, *, after: bool) -> bool
         "_write",
         lambda self, request: submitted.append(request.inputs) or write_job(self, request),  # type: ignore[func-returns-value]
     )
-    batches = type(world.library.batches)
-    files = type(world.library.files)
+    batches = type(world.archive.batches)
+    files = type(world.archive.files)
     for owner, name in (
         *((batches, "write"), (MemoryStore, "submit_many"), (MemoryStore, "forget")),
         *((files, "add"), (Storage, "_close"), (MemoryStore, "get_many")),
@@ -550,11 +550,11 @@ def run_with_a_death(patch: pytest.MonkeyPatch, at: int, *, after: bool) -> bool
             world.runner.tick()
         except Dead:
             died = True
-            claimed = world.library.batches.get(batch_id)
-            world.library.batches.release(claimed.id, 1)
+            claimed = world.archive.batches.get(batch_id)
+            world.archive.batches.release(claimed.id, 1)
             world.runner = world.new_runner()
         world.finish(world.live())
-        if world.library.batches.get(batch_id).status.final:
+        if world.archive.batches.get(batch_id).status.final:
             break
     done = world.shown(batch_id)
     assert done["status"] == "completed", at
@@ -568,7 +568,7 @@ def run_with_a_death(patch: pytest.MonkeyPatch, at: int, *, after: bool) -> bool
 def test_a_process_that_was_taken_for_dead_changes_nothing(world: World) -> None:
     batch_id = world.create([line(i) for i in range(4)])
     world.runner.tick()
-    world.library.batches.release(batch_id, 1)
+    world.archive.batches.release(batch_id, 1)
     other = world.new_runner()
     other.tick()
     world.finish(world.live())
@@ -633,9 +633,9 @@ def test_a_fault_of_ours_ends_the_batch_and_not_the_runner(
 
 
 def test_files_whose_time_is_over_are_deleted(world: World) -> None:
-    file = world.library.files.get(world.upload("{}"))
-    world.library.files.add(file.model_copy(update={"expires_at": 1}))
+    file = world.archive.files.get(world.upload("{}"))
+    world.archive.files.add(file.model_copy(update={"expires_at": 1}))
     world.runner.tick()
-    assert world.library.files.expired(10) == []
+    assert world.archive.files.expired(10) == []
     with pytest.raises(Exception, match="content is gone"):
-        list(world.library.storage.read(file.parts[0]))
+        list(world.archive.storage.read(file.parts[0]))

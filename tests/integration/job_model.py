@@ -66,7 +66,7 @@ def check(redis: Any, jobs: list[Known]) -> None:
     _check_messages(redis, of_status(jobs, "queued"))
     assert members(redis, keys.leases(MODEL)) == {job.id for job in jobs if job.runs}
     _check_outbox(redis, jobs)
-    due = {job.id for job in of_status(jobs, "queued") if job.expires and job.attempt == 0}
+    due = {job.id for job in of_status(jobs, "queued") if job.expires and not job.claims}
     assert due <= members(redis, keys.deadlines(MODEL))
 
 

@@ -267,7 +267,7 @@ class JobLife(RuleBasedStateMachine):
     def expire(self) -> None:
         """All that wait too long, whoever sees it first: a reader, the sweep, a claim."""
         for job in of_status(self.jobs.values(), "queued"):
-            if job.expires and job.attempt == 0:
+            if job.expires and not job.claims:
                 self.redis.hset(keys.job(job.id), "created", 1000)
                 self.redis.zadd(keys.deadlines(MODEL), {job.id: 1}, xx=True)
                 job.status = "expired"

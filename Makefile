@@ -16,8 +16,10 @@ PYTEST := $(BIN)/pytest
 run: redis $(VENV)/run.stamp
 	@exec $(BIN)/distilq up $(ARGS)
 
+# Those with whole services run one at a time: two models on the same cores stand in each other's way.
 test: lint types floors lm-eval
-	@$(PYTEST) tests
+	@$(PYTEST) -n 2 --dist worksteal tests/unit tests/integration
+	@$(PYTEST) tests/e2e tests/browser tests/chaos
 
 redis: # before minutes of installing: is there one, or will there be?
 	@command -v redis-server >/dev/null || [ -n "$$DISTILQ_REDIS_URL" ] || \
@@ -60,7 +62,10 @@ floors: dev
 audit: dev
 	@$(BIN)/pip-audit --local || true
 
-unit integration e2e browser: dev
+unit integration: dev
+	@$(PYTEST) -n 2 --dist worksteal tests/$@
+
+e2e browser: dev
 	@$(PYTEST) tests/$@
 
 e2e: lm-eval

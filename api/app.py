@@ -18,6 +18,7 @@ from . import (
     job,
     jobs,
     logs,
+    me,
     metrics,
     once,
     pages,
@@ -59,7 +60,7 @@ def create_app(
     auth.install(app, settings.auth, ring)
     openai_errors.install(app)
     tgi_errors.install(app)
-    own = (jobs, job, events, deliveries, score, status, metrics, admin, pages)
+    own = (jobs, job, events, deliveries, score, me, status, metrics, admin, pages)
     for part in (*own, completions, models, files, batches, tgi):
         app.register_blueprint(part.blueprint)
     app.after_request(_add_headers)

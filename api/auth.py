@@ -67,6 +67,12 @@ def required() -> bool:
     return _door().required
 
 
+def shown() -> ApiKey | None:
+    """The key that came with the request; None where keys are off."""
+    key: ApiKey | None = g.get("key")
+    return key
+
+
 def spend(jobs: int) -> None:
     """Take so many submissions from the rate of the request's key, if it has one.
 

@@ -290,6 +290,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         query=files.ResultsQuery,
         shape=OPENAI,
     ),
+    ("get", "/v1/me"): Operation(
+        "getMe", "What your key may do", {200: Reply("Who asks", schemas.Me)}, STORE
+    ),
     ("get", "/v1/info"): Operation(
         "getInfo",
         "Version, model, limits, and the model card in short",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from distilq.access import Scope
 from distilq.cluster import MissingJob, WorkerState
 from distilq.jobs import Job, JobStatus, Priority
 
@@ -74,6 +75,17 @@ class Purged(BaseModel):
 
 class Workers(BaseModel):
     workers: list[WorkerState]
+
+
+class Me(BaseModel):
+    """What the holder of the request's key may do; where keys are off, everybody may everything."""
+
+    id: str | None = Field(description="the key's id; null where keys are off")
+    name: str | None = Field(description="what the key was called when it was made")
+    owner: str = Field(description="whose the jobs are that it submits; empty: nobody's")
+    scopes: tuple[Scope, ...]
+    admin: bool
+    keys_required: bool
 
 
 class Health(BaseModel):

@@ -38,6 +38,7 @@ CALLS = (
         "score",
         "queue",
         "info",
+        "me",
         "workers",
         "metrics",
         "pause",
@@ -120,6 +121,7 @@ class World:
             "tgi-info": ("GET", "/info", None),
             "queue": ("GET", "/v1/queue", None),
             "info": ("GET", "/v1/info", None),
+            "me": ("GET", "/v1/me", None),
             "workers": ("GET", "/v1/workers", None),
             "metrics": ("GET", "/metrics", None),
         }

@@ -38,6 +38,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     *(("POST", path, JOB) for path in ("/", "/generate", "/generate_stream")),
     ("GET", "/info", None),
     ("GET", "/v1/info", None),
+    ("GET", "/v1/me", None),
     ("GET", "/v1/queue", None),
     ("GET", "/v1/workers", None),
     ("GET", "/metrics", None),
@@ -144,6 +145,24 @@ def test_a_key_sees_its_own_jobs_and_no_others(client: FlaskClient, ring: Memory
     assert found["jobs"] == [{"id": job_id, "status": "unknown"}]
     assert client.get(path, headers=anna).get_json()["status"] == "queued"
     assert client.post(f"{path}/cancel", headers=admin).status_code == 200
+
+
+def test_whoever_asks_is_told_what_the_key_may_do(client: FlaskClient, ring: MemoryRing) -> None:
+    for admin, scopes in ((False, ["jobs"]), (True, ["jobs", "admin"])):
+        sent = headers(ring, admin=admin)
+        key = ring.verify(sent["Authorization"].split()[1])
+        assert key is not None
+        assert client.get("/v1/me", headers=sent).get_json() == {
+            **{"id": key.id, "name": "a", "owner": key.id},
+            **{"scopes": scopes, "admin": admin, "keys_required": True},
+        }
+
+
+def test_where_keys_are_off_everybody_is_told_to_be_an_admin(store: MemoryStore) -> None:
+    assert make_client(store).get("/v1/me").get_json() == {
+        **{"id": None, "name": None, "owner": ""},
+        **{"scopes": ["jobs", "admin"], "admin": True, "keys_required": False},
+    }
 
 
 def test_a_key_waits_for_its_own_score(

@@ -24,6 +24,7 @@ from . import (
     pages,
     problems,
     score,
+    sites,
     status,
 )
 from .openai import batches, completions, files, models
@@ -58,6 +59,7 @@ def create_app(
     logs.install(app)
     problems.install(app)
     auth.install(app, settings.auth, ring)
+    sites.install(app)
     openai_errors.install(app)
     tgi_errors.install(app)
     own = (jobs, job, events, deliveries, score, me, status, metrics, admin, pages)

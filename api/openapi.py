@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from distilq.errors import (
+    CrossSite,
     DistilqError,
     IdempotencyInFlight,
     JobNotFinished,
@@ -85,7 +86,7 @@ def document() -> Json:
     """The document; made once per process."""
     paths: dict[str, Json] = {}
     for (method, path), operation in OPERATIONS.items():
-        paths.setdefault(path, _path_item(path))[method] = _operation(operation)
+        paths.setdefault(path, _path_item(path))[method] = _operation(method, operation)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -109,12 +110,12 @@ def _path_item(path: str) -> Json:
     return {"parameters": parameters}
 
 
-def _operation(operation: Operation) -> Json:
+def _operation(method: str, operation: Operation) -> Json:
     found: Json = {
         "operationId": operation.name,
         "summary": operation.summary,
         "parameters": [_header(name) for name in operation.headers] + _query(operation.query),
-        "responses": _responses(operation),
+        "responses": _responses(operation, () if method == "get" else (CrossSite,)),
         "security": [] if operation.access == "open" else [{"key": []}, {}],
     }
     if operation.body is not None:
@@ -136,9 +137,9 @@ def _query(model: type[BaseModel] | None) -> list[Json]:
     return [{"name": name, "in": "query", "schema": it} for name, it in properties.items()]
 
 
-def _responses(operation: Operation) -> Json:
+def _responses(operation: Operation, more: tuple[type[DistilqError], ...]) -> Json:
     problems: dict[int, list[type[DistilqError]]] = {}
-    for error in operation.every_problem:
+    for error in (*operation.every_problem, *more):
         problems.setdefault(operation.shape.status(error), []).append(error)
     replies = operation.replies.items()
     return {str(status): _reply(reply, operation) for status, reply in replies} | {

@@ -7,6 +7,7 @@
     │   ├── InvalidIdempotencyKey    400
     │   ├── Unauthorized             401
     │   ├── Forbidden                403
+    │   ├── CrossSite                403
     │   ├── NotFound                 404  no such route
     │   ├── JobNotFound              404
     │   ├── NotOnDeadList            404
@@ -135,6 +136,10 @@ class Unauthorized(RequestError):
 
 class Forbidden(RequestError):
     code, title, status = "forbidden", "Your API key may not do this", 403
+
+
+class CrossSite(RequestError):
+    code, title, status = "cross_site", "A page of another site may not do this", 403
 
 
 class NotFound(RequestError):

@@ -7,12 +7,11 @@ from flask import Blueprint, Response
 from distilq.jobs import Priority
 
 from .answers import as_json
-from .auth import ADMIN
 from .bodies import parse_body
 from .context import settings, store
 from .schemas import Paused, PriorityRequest, Purged
 
-blueprint = Blueprint(ADMIN, __name__)
+blueprint = Blueprint("admin", __name__)
 
 
 @blueprint.post("/v1/queue:pause")

@@ -22,6 +22,12 @@ def as_json(model: BaseModel, status: int = 200) -> Response:
     return Response(model.model_dump_json() + "\n", status, content_type="application/json")
 
 
+def nothing() -> Response:
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response
+
+
 def as_job(job: Job, status: int = 200) -> Response:
     """The job object, with Retry-After while it is not final."""
     response = as_json(job, status)

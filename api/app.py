@@ -13,6 +13,7 @@ from . import (
     admin,
     auth,
     context,
+    dead,
     deliveries,
     events,
     job,
@@ -62,7 +63,7 @@ def create_app(
     sites.install(app)
     openai_errors.install(app)
     tgi_errors.install(app)
-    own = (jobs, job, events, deliveries, score, me, status, metrics, admin, pages)
+    own = (jobs, job, events, deliveries, score, me, status, metrics, admin, dead, pages)
     for part in (*own, completions, models, files, batches, tgi):
         app.register_blueprint(part.blueprint)
     app.after_request(_add_headers)

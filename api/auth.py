@@ -28,8 +28,8 @@ OPEN = frozenset(
     }
 )
 
-#: Blueprint of the routes that need the admin scope.
-ADMIN = "admin"
+#: Blueprints of the routes that need the admin scope.
+ADMIN = frozenset({"admin", "dead"})
 
 #: RFC 6750; the name of the scheme is case-insensitive.
 BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE | re.ASCII)
@@ -130,7 +130,7 @@ def _admit() -> None:
         g.owner = EVERYBODY
     elif request.endpoint is not None and request.endpoint not in OPEN:
         g.key = key = _key()
-        if request.blueprint == ADMIN and not key.is_admin:
+        if request.blueprint in ADMIN and not key.is_admin:
             raise Forbidden("it lacks the scope admin")
         g.owner = key.owner()
 

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from distilq.errors import JobAlreadyFinished, JobNotFinished, JobNotFound, JobNotSucceeded
 from distilq.jobs import ID_PATTERN, Job, JobStatus
 
-from .answers import as_job, as_texts, unless_known
+from .answers import as_job, as_texts, nothing, unless_known
 from .context import store
 from .prefer import note_applied
 from .waiting import wait_as_preferred
@@ -50,9 +50,7 @@ def cancel(job_id: str) -> Response:
 @blueprint.delete("")
 def delete(job_id: str) -> Response:
     store().delete(job_id)
-    response = Response(status=204)
-    del response.headers["Content-Type"]
-    return response
+    return nothing()
 
 
 def _facts(job: Job) -> dict[str, str]:

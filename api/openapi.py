@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from distilq.deaths import ENTRY_ID
 from distilq.errors import (
     CrossSite,
     DistilqError,
@@ -48,6 +49,7 @@ PATH_PARAMETERS: dict[str, Json] = {
     "model": {"minLength": 1},
     "file_id": {"pattern": f"^file-{ID_PATTERN.pattern}$"},
     "batch_id": {"pattern": f"^batch_{ID_PATTERN.pattern}$"},
+    "entry_id": {"pattern": f"^(?:{ENTRY_ID.pattern})$"},
     "version": {"minLength": 1},
     "name": {"minLength": 1},
 }

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from distilq import errors as e
 from distilq.cluster import Info, JobPage, QueueState
+from distilq.deaths import DeadPage
 from distilq.deliveries import Deliveries
 from distilq.jobs import BatchRequest, Job, JobRequest, StatusRequest
 
@@ -324,6 +325,28 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         {200: Reply("How many there were", schemas.Purged)},
         (*BODY, e.StoreFull, *STORE),
         body=schemas.PriorityRequest,
+        access="admin",
+    ),
+    ("get", "/v1/dead"): Operation(
+        "listDead",
+        "List jobs that killed their workers and messages nobody could read, newest first",
+        {200: Reply("A page of the dead list", DeadPage)},
+        (e.InvalidParameters, *STORE),
+        query=schemas.DeadQuery,
+        access="admin",
+    ),
+    ("post", "/v1/dead/{entry_id}:requeue"): Operation(
+        "requeueDead",
+        "Submit an entry's request anew, as its owner's, and drop the entry",
+        {202: Reply("The new job", Job, ("Location", "Retry-After"))},
+        (e.NotOnDeadList, e.NotRequeueable, e.JobGone, e.QueueFull, e.StoreFull, *STORE),
+        access="admin",
+    ),
+    ("delete", "/v1/dead/{entry_id}"): Operation(
+        "dropDead",
+        "Forget an entry",
+        {204: Reply("Forgotten")},
+        (e.NotOnDeadList, *STORE),
         access="admin",
     ),
     ("get", "/v1/workers"): Operation(

@@ -21,6 +21,18 @@ class JobsQuery(BaseModel):
     cursor: str | None = Field(None, description="`next` of the page before")
 
 
+class DeadQuery(BaseModel):
+    """The query string of GET /v1/dead."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(50, ge=1, le=200, description="entries on the page")
+    cursor: str | None = Field(None, description="`next` of the page before")
+    include: Literal["request"] | None = Field(
+        None, description="`request`: messages and requests too, prompts among them"
+    )
+
+
 class PriorityRequest(BaseModel):
     """The body of POST /v1/queue:pause, :resume and :purge."""
 

@@ -83,6 +83,12 @@ def stored(request: JobRequest) -> str:
     return request.model_dump_json(exclude_unset=True)
 
 
+def shown(raw: bytes) -> dict[str, Any]:
+    """A stored request for those who may see its job; the address of a webhook is in no answer."""
+    request: dict[str, Any] = from_json(raw)
+    return {name: value for name, value in request.items() if name != "webhook"}
+
+
 def within_ms(request: JobRequest) -> int | str:
     """The request's start_within_s as the scripts take it."""
     return "" if request.start_within_s is None else round(request.start_within_s * 1000)

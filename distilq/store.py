@@ -18,6 +18,8 @@ from distilq import deliveries, keys, listing, queue, record
 from distilq.ahead import Ahead
 from distilq.cluster import JobPage, QueueState, WorkerState
 from distilq.connection import RedisClient, reaches_redis
+from distilq.dead import DeadList
+from distilq.deaths import Dead
 from distilq.deliveries import Deliveries
 from distilq.errors import (
     JobGone,
@@ -166,6 +168,9 @@ class Jobs(Protocol):
 
     def observed(self) -> Observed:
         """What has happened since the first start."""
+
+    def dead(self) -> Dead:
+        """The dead list; whose entries they are matters to nobody here."""
 
     def pause(self, priority: Priority) -> None:
         """Let no worker take jobs of this priority, until `resume`."""
@@ -504,6 +509,9 @@ class JobStore:
             histograms_of(histograms),
             dead,
         )
+
+    def dead(self) -> Dead:
+        return DeadList(self)
 
     @reaches_redis
     def pause(self, priority: Priority) -> None:

@@ -20,6 +20,7 @@ from typing_extensions import Self
 from distilq import keys
 from distilq.access import ApiKey
 from distilq.cluster import JobPage, QueueLevel, QueueState, WorkerState
+from distilq.deaths import POISONED, DeadSummary, Death
 from distilq.deliveries import Attempt, Deliveries
 from distilq.errors import (
     Canceled,
@@ -31,6 +32,7 @@ from distilq.errors import (
     JobNotFound,
     NoWebhook,
     OwnerFull,
+    Poisoned,
     QueueFull,
     StartedTooLate,
     StoreUnavailable,
@@ -53,6 +55,7 @@ from distilq.once import Once
 from distilq.owner import EVERYBODY, Owner
 from distilq.rates import WINDOW_S, Quota
 from distilq.store import GIVE_UP_S, Observed, never
+from distilq.testing_dead import Graves, MemoryDead
 from distilq.webhooks import schedule
 
 #: A worker as its heartbeat would describe it.
@@ -141,6 +144,7 @@ class MemoryStore:
         #: Priorities that a worker would leave alone.
         self.paused: set[Priority] = set()
         self._records: dict[str, _Record] = {}
+        self.graves = Graves()
         self._made: dict[tuple[str, str], _Made] = {}
         self._changed = threading.Condition(threading.RLock())
 
@@ -265,6 +269,12 @@ class MemoryStore:
         other.owner = owner
         return other
 
+    def dead(self) -> MemoryDead:
+        self.ping()
+        return MemoryDead(
+            self.graves, lambda request, owner: self.owned_by(Owner(owner, True)).submit(request)
+        )
+
     def pause(self, priority: Priority) -> None:
         self.ping()
         self.paused.add(priority)
@@ -301,7 +311,7 @@ class MemoryStore:
         statuses = Counter(record.job.status.value for record in self._records.values())
         tokens = sum(record.job.usage.generated_tokens for record in self._records.values())
         totals = {"submitted": len(self._records), "generated_tokens": tokens}
-        return Observed({**totals, **statuses}, [], 0)
+        return Observed({**totals, **statuses}, [], len(self.graves.entries))
 
     def workers(self) -> list[WorkerState]:
         self.ping()
@@ -334,6 +344,25 @@ class MemoryStore:
     def fail(self, job_id: str, error: DistilqError) -> Job:
         """-> failed."""
         return self._end(job_id, JobStatus.FAILED, error=error.problem())
+
+    def bury(self, job_id: str) -> Job:
+        """running -> failed, as one under which too many workers have died."""
+        record, attempt = self._records[job_id], self.get(job_id).attempt
+        died_ms = round(self.clock().timestamp() * 1000)
+        deaths = [
+            Death(worker=f"worker-{n + 1}", started_ms=died_ms, lapsed_ms=died_ms)
+            for n in range(attempt)
+        ]
+        self.graves.requests[job_id] = record.request, record.owner
+        self.graves.entries[job_id] = DeadSummary(
+            id=job_id,
+            died_at=self.clock(),
+            reason=POISONED,
+            owner=record.owner,
+            history=deaths,
+            requeueable=True,
+        )
+        return self.fail(job_id, Poisoned())
 
     def stop(self, job_id: str) -> Job:
         """canceling -> canceled."""

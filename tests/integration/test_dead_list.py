@@ -12,7 +12,7 @@ from distilq import keys
 from distilq.claims import Claims
 from distilq.cli.app import app
 from distilq.dead import DeadList
-from distilq.errors import NotOnDeadList, NotRequeueable
+from distilq.errors import NotOnDeadList, NotRequeueable, StoreUnavailable
 from distilq.jobs import JobRequest, JobStatus, Priority
 from distilq.owner import Owner
 from distilq.store import JobStore
@@ -79,6 +79,51 @@ def test_messages_that_nobody_can_read_are_shown_and_dropped(
             dead.requeue(entry.id)
         dead.drop(entry.id)
     assert dead.entries() == []
+
+
+def test_those_that_died_in_the_same_moment_are_paged_through_too(
+    store: JobStore, dead: DeadList
+) -> None:
+    for number in range(5):
+        store.redis.lpush(keys.queue(MODEL, "normal"), f"{{{number}")
+    assert Claims(store.redis, MODEL, "w").take(8) == []
+    assert len({entry.died_at for entry in dead.entries()}) == 1
+    seen, cursor = [], None
+    for _ in range(3):
+        page = dead.page(2, cursor)
+        seen += [entry.id for entry in page.entries]
+        cursor = page.next
+    assert (seen, cursor) == ([entry.id for entry in dead.entries()], None)
+    assert not any(entry.requeueable for entry in dead.page(9, None).entries)
+
+
+def test_what_is_requeued_again_before_it_was_dropped_is_one_job(
+    store: JobStore, dead: DeadList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = poison(store, Owner("anna"))
+
+    def away(_: str) -> None:
+        raise StoreUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dead, "drop", away)
+        with pytest.raises(StoreUnavailable):
+            dead.requeue(job_id)
+    [first] = store.page(JobStatus.QUEUED, 9, None).jobs
+    assert dead.requeue(job_id).id == first.id
+    assert [job.id for job in store.page(JobStatus.QUEUED, 9, None).jobs] == [first.id]
+    assert len(dead) == 0
+
+
+def test_a_request_of_another_version_is_shown_and_not_run(store: JobStore, dead: DeadList) -> None:
+    job_id = poison(store, Owner())
+    strange = '{"inputs": "a", "tone": "grim", "webhook": {"url": "https://hooks.example.com/s"}}'
+    store.redis.hset(keys.dead_entry(MODEL, job_id), "request", strange)
+    [entry] = dead.page(9, None, with_texts=True).entries
+    assert entry.request == {"inputs": "a", "tone": "grim"}
+    with pytest.raises(NotRequeueable, match="cannot be read"):
+        dead.requeue(job_id)
+    assert len(dead) == 1
 
 
 def test_what_is_not_there_is_said(dead: DeadList) -> None:

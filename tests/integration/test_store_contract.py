@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from distilq import keys
 from distilq.claims import Claim, Claims
 from distilq.connection import connect
 from distilq.deliveries import Deliveries
@@ -20,6 +21,7 @@ from distilq.errors import (
     JobGone,
     JobNotFinished,
     JobNotFound,
+    NotOnDeadList,
     NoWebhook,
     QueueFull,
     StoreUnavailable,
@@ -31,6 +33,7 @@ from distilq.owner import EVERYBODY, Owner
 from distilq.parameters import Parameters
 from distilq.settings import Settings
 from distilq.store import Jobs, JobStore
+from distilq.sweeper import MAX_DEATHS, Sweeper
 from distilq.testing import MemoryStore
 from distilq.webhooks.outbox import Outbox
 from distilq.webhooks.schedule import after
@@ -48,6 +51,7 @@ class Worker(Protocol):
     def finish(self, job_id: str, outcome: Outcome) -> Any: ...
     def fail(self, job_id: str, error: DistilqError) -> Any: ...
     def stop(self, job_id: str) -> Any: ...
+    def bury(self, job_id: str) -> Any: ...
     def emit(self, job_id: str, tokens: list[Token]) -> Any: ...
     def deliver(self, job_id: str, status: int) -> Any: ...
 
@@ -83,6 +87,14 @@ class RedisWorker:
 
     def fail(self, job_id: str, error: DistilqError) -> None:
         self.finish(job_id, Outcome(error=error.problem()))
+
+    def bury(self, job_id: str) -> None:
+        """Its worker, which holds it already, is the last that dies under it."""
+        redis = self.claims.redis
+        redis.hset(keys.job(job_id), "deaths", MAX_DEATHS - 1)
+        redis.zadd(keys.leases(MODEL), {job_id: 1})
+        redis.delete(keys.sweeper(MODEL))
+        Sweeper(redis, MODEL).sweep()
 
     def stop(self, job_id: str) -> None:
         assert self.claims.next_cancel(1) == job_id
@@ -733,3 +745,61 @@ def test_deliveries_are_the_owners_alone_and_go_with_the_text(store: Jobs, worke
     for call in (store.deliveries, store.redeliver):
         with pytest.raises(JobGone):
             call(job_id)
+
+
+def test_the_dead_list_tells_who_died_and_what_of_only_where_it_is_asked_for(
+    store: Jobs, worker: Worker
+) -> None:
+    job = store.owned_by(Owner("anna")).submit(ask(metadata={"user": "42"}))
+    worker.start(job.id)
+    worker.bury(job.id)
+    assert store.get(job.id).status is JobStatus.FAILED
+    [entry] = store.dead().page(10, None).entries
+    assert (entry.id, entry.reason, entry.owner) == (job.id, "poisoned", "anna")
+    assert [death.worker for death in entry.history] == ["worker-1"]
+    assert (entry.requeueable, entry.message, entry.request) == (True, None, None)
+    [whole] = store.dead().page(10, None, with_texts=True).entries
+    assert job.id in (whole.message or "")
+    assert whole.request is not None
+    assert (whole.request["inputs"], whole.request["metadata"]) == (job_text(), {"user": "42"})
+
+
+def job_text() -> str:
+    return str(ask().inputs)
+
+
+def test_the_dead_list_goes_page_by_page_whatever_is_dropped_meanwhile(
+    store: Jobs, worker: Worker
+) -> None:
+    jobs = [store.submit(ask()) for _ in range(5)]
+    for job in jobs:
+        worker.start(job.id)
+        worker.bury(job.id)
+    dead = store.dead()
+    whole = [entry.id for entry in dead.page(10, None).entries]
+    assert set(whole) == {job.id for job in jobs}
+    first = dead.page(2, None)
+    assert ([entry.id for entry in first.entries], first.total) == (whole[:2], 5)
+    for entry in first.entries:
+        dead.drop(entry.id)
+    second = dead.page(2, first.next)
+    assert [entry.id for entry in second.entries] == whole[2:4]
+    last = dead.page(2, second.next)
+    assert ([entry.id for entry in last.entries], last.next, last.total) == (whole[4:], None, 3)
+    for cursor in ("", "1", "-1-0", f"{10**20:x}-{whole[0]}", "1-x"):
+        with pytest.raises(InvalidParameters):
+            dead.page(2, cursor)
+
+
+def test_what_is_dead_runs_again_as_its_owners_under_a_new_id(store: Jobs, worker: Worker) -> None:
+    anna = store.owned_by(Owner("anna"))
+    job = anna.submit(ask())
+    worker.start(job.id)
+    worker.bury(job.id)
+    again = store.dead().requeue(job.id)
+    assert anna.get(again.id).status is JobStatus.QUEUED
+    assert (again.id != job.id, again.parameters) == (True, job.parameters)
+    assert store.dead().page(10, None).entries == []
+    for act in (store.dead().requeue, store.dead().drop):
+        with pytest.raises(NotOnDeadList):
+            act(job.id)

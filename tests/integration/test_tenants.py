@@ -44,6 +44,9 @@ CALLS = (
         "pause",
         "resume",
         "purge",
+        "dead",
+        "requeue",
+        "drop",
     ),
 )
 NAMES = st.one_of(DEEDS.map(lambda deed: f"anna-{deed}"), st.sampled_from(CALLS))
@@ -124,6 +127,9 @@ class World:
             "me": ("GET", "/v1/me", None),
             "workers": ("GET", "/v1/workers", None),
             "metrics": ("GET", "/metrics", None),
+            "dead": ("GET", "/v1/dead?include=request", None),
+            "requeue": ("POST", f"/v1/dead/{job_id}:requeue", None),
+            "drop": ("DELETE", f"/v1/dead/{job_id}", None),
         }
         method, path, asked = calls.get(name) or (
             *("POST", f"/v1/queue:{name}"),
@@ -146,7 +152,7 @@ def check(world: World, name: str, number: int, priority: str | None) -> None:
     if name in ("get", "result", "events", "cancel", "delete", "deliveries", "redeliver"):
         assert response.status_code == 404
         assert response.get_json()["type"] == "urn:distilq:problem:job_not_found"
-    elif name in ("pause", "resume", "purge"):
+    elif name in ("pause", "resume", "purge", "dead", "requeue", "drop"):
         assert response.status_code == 403
     elif name == "status":
         assert {job["status"] for job in response.get_json()["jobs"]} == {"unknown"}

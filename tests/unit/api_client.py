@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatch
 from typing import Any
 
@@ -58,11 +59,8 @@ def check(response: TestResponse) -> None:
 
 
 def _operation(response: TestResponse) -> dict[str, Any] | None:
-    steps = response.request.path.split("/")
     for path, methods in document()["paths"].items():
-        template = path.split("/")
-        pairs = list(zip(template, steps, strict=False))
-        if len(template) == len(steps) and all(t.startswith("{") or t == s for t, s in pairs):
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), response.request.path):
             method = response.request.method.lower()
             found: dict[str, Any] | None = methods.get("get" if method == "head" else method)
             return found

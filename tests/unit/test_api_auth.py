@@ -42,6 +42,9 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/v1/queue", None),
     ("GET", "/v1/workers", None),
     ("GET", "/metrics", None),
+    ("GET", "/v1/dead", None),
+    ("POST", f"/v1/dead/{UNKNOWN}:requeue", None),
+    ("DELETE", f"/v1/dead/{UNKNOWN}", None),
     ("POST", "/v1/queue:pause", {}),
     ("POST", "/v1/queue:resume", {}),
     ("POST", "/v1/queue:purge", {}),
@@ -55,7 +58,11 @@ OPENAIS = [
 ]
 #: Their errors are TGI's.
 TGIS = {"/", "/generate", "/generate_stream", "/info"}
-ADMIN_ROUTES = [path for _, path, _ in ROUTES if path.startswith("/v1/queue:")]
+ADMIN_ROUTES = [
+    (method, path, body)
+    for method, path, body in ROUTES
+    if path.startswith(("/v1/queue:", "/v1/dead"))
+]
 
 
 @pytest.fixture
@@ -110,7 +117,8 @@ def test_what_is_open_asks_nobody(client: FlaskClient, path: str, given: str) ->
 
 
 def test_every_route_is_either_open_or_tested_here(client: FlaskClient) -> None:
-    named = {path.replace(UNKNOWN, "<job_id>") for _, path, _ in ROUTES} | {*OPEN, *OPENAIS}
+    paths = [path.replace(f"dead/{UNKNOWN}", "dead/<entry_id>") for _, path, _ in ROUTES]
+    named = {path.replace(UNKNOWN, "<job_id>") for path in paths} | {*OPEN, *OPENAIS}
     named.add("/web/<version>/<name>")  # STYLE is one
     assert {rule.rule for rule in client.application.url_map.iter_rules()} <= named
 
@@ -187,11 +195,14 @@ def test_a_keys_own_caps_are_429(client: FlaskClient, ring: MemoryRing) -> None:
     assert (response.status_code, kind(response)) == (429, "owner_full")
 
 
-@pytest.mark.parametrize("path", ADMIN_ROUTES)
-def test_the_queue_is_for_admins(client: FlaskClient, ring: MemoryRing, path: str) -> None:
-    response = client.post(path, json={}, headers=headers(ring))
-    assert (response.status_code, kind(response)) == (403, "forbidden")
-    assert client.post(path, json={}, headers=headers(ring, admin=True)).status_code == 200
+@pytest.mark.parametrize(("method", "path", "body"), ADMIN_ROUTES)
+def test_what_operators_do_is_for_admins(
+    client: FlaskClient, ring: MemoryRing, method: str, path: str, body: Any
+) -> None:
+    refused = client.open(path, method=method, json=body, headers=headers(ring))
+    assert (refused.status_code, kind(refused)) == (403, "forbidden")
+    done = client.open(path, method=method, json=body, headers=headers(ring, admin=True))
+    assert done.status_code == (404 if UNKNOWN in path else 200)
 
 
 def test_a_priority_is_paused_and_resumed(

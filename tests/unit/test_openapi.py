@@ -73,9 +73,8 @@ def test_bounds_are_in_the_schema() -> None:
 
 def test_every_error_that_a_route_can_answer_is_described_by_its_code() -> None:
     text = str(document()["paths"])
-    # The first belongs to no route, the others to the command line and to the start.
-    never_answered = {"method_not_allowed"}
-    never_answered |= {"not_on_dead_list", "not_requeueable", "volatile_store"}
+    # The first belongs to no route, the other to the start.
+    never_answered = {"method_not_allowed", "volatile_store"}
 
     def leaves(error: type[DistilqError]) -> list[type[DistilqError]]:
         return [leaf for sub in error.__subclasses__() for leaf in leaves(sub)] or [error]

@@ -1,4 +1,4 @@
-"""/v1/jobs/{id}: follow one job, fetch its texts, cancel it, forget it."""
+"""/v1/jobs/{id}: one job, its life, its request and its texts; end it, forget it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from flask import Blueprint, Response, request
 from distilq.errors import JobAlreadyFinished, JobNotFinished, JobNotFound, JobNotSucceeded
 from distilq.jobs import ID_PATTERN, Job, JobStatus
 
-from .answers import as_job, as_texts, nothing, unless_known
+from .answers import as_job, as_json, as_texts, nothing, unless_known
 from .context import store
 from .prefer import note_applied
+from .schemas import Asked
 from .waiting import wait_as_preferred
 
 blueprint = Blueprint("job", __name__, url_prefix="/v1/jobs/<job_id>")
@@ -35,6 +36,16 @@ def result(job_id: str) -> Response:
     if job.status is not JobStatus.SUCCEEDED:
         raise JobNotSucceeded(f"it {_ended(job)}", **_facts(job), error=job.error)
     return as_texts(job)
+
+
+@blueprint.get("/timeline")
+def timeline(job_id: str) -> Response:
+    return as_json(store().timeline(job_id))
+
+
+@blueprint.get("/request")
+def asked(job_id: str) -> Response:
+    return as_json(Asked(store().request(job_id)))
 
 
 @blueprint.post("/cancel")

@@ -13,6 +13,7 @@ from distilq.cluster import Info, JobPage, QueueState
 from distilq.deaths import DeadPage
 from distilq.deliveries import Deliveries
 from distilq.jobs import BatchRequest, Job, JobRequest, StatusRequest
+from distilq.timeline import Timeline
 
 from . import schemas
 from .openai import errors as openai_errors
@@ -148,6 +149,18 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Fetch the bare texts of a succeeded job",
         {200: Reply("Per input the texts generated for it", schemas.Texts, ("X-Job-Id",))},
         (*JOB, e.JobNotFinished, e.JobNotSucceeded),
+    ),
+    ("get", "/v1/jobs/{job_id}/timeline"): Operation(
+        "getTimeline",
+        "What has happened to a job, and which workers had it",
+        {200: Reply("Events in the order of time", Timeline)},
+        JOB,
+    ),
+    ("get", "/v1/jobs/{job_id}/request"): Operation(
+        "getRequest",
+        "What was submitted: prompts, parameters, the seed; not the webhook",
+        {200: Reply("A body of POST /v1/jobs", schemas.Asked)},
+        JOB,
     ),
     ("get", "/v1/jobs/{job_id}/events"): Operation(
         "followJob",

@@ -41,6 +41,10 @@ class PriorityRequest(BaseModel):
     priority: Priority | None = Field(None, description="null, or left out: all three")
 
 
+class Asked(RootModel[dict[str, Any]]):
+    """A request as it was submitted: what was set in it, and the seed that was drawn for it."""
+
+
 class GeneratedText(BaseModel):
     generated_text: str
 

@@ -6,6 +6,7 @@ Every transition is one Lua call (`lua/`), so that a process may die between any
 from __future__ import annotations
 
 import copy
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 from typing_extensions import Self
 
-from distilq import deliveries, keys, listing, queue, record
+from distilq import deliveries, keys, listing, queue, record, timeline
 from distilq.ahead import Ahead
 from distilq.cluster import JobPage, QueueState, WorkerState
 from distilq.connection import RedisClient, reaches_redis
@@ -40,6 +41,7 @@ from distilq.owner import EVERYBODY, Owner
 from distilq.readers import Readers
 from distilq.scripts import Scripts, call_many
 from distilq.settings import Settings
+from distilq.timeline import Timeline
 from distilq.together import Together
 from distilq.waiting import Waiters
 
@@ -157,6 +159,12 @@ class Jobs(Protocol):
 
         Raises what `get` does, JobNotFinished, and NoWebhook: there is none to tell of its end.
         """
+
+    def timeline(self, job_id: str) -> Timeline:
+        """What has happened to it, as far as that is kept. Raises what `get` does."""
+
+    def request(self, job_id: str) -> dict[str, Any]:
+        """What was submitted, without its webhook. Raises what `get` does."""
 
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
         """Newest first. Raises InvalidParameters on a cursor that is none."""
@@ -474,6 +482,20 @@ class JobStore:
         if not self._scripts.redeliver(args=[job_id]):
             raise NoWebhook(f"there is none to be told that job {job_id} is {status.value}")
         return deliveries.read(self.redis, job_id)
+
+    @reaches_redis
+    def timeline(self, job_id: str) -> Timeline:
+        job = self.get(job_id)
+        worker, deaths = self.redis.hmget(keys.job(job_id), "worker", "history")
+        return timeline.of(job, worker and worker.decode(), json.loads(b"[%b]" % (deaths or b"")))
+
+    @reaches_redis
+    def request(self, job_id: str) -> dict[str, Any]:
+        raw = None
+        while raw is None:  # forgotten in between: then `get` says so
+            self.get(job_id)
+            raw = self.redis.hget(keys.job(job_id), "request")
+        return record.shown(raw)
 
     @reaches_redis
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:

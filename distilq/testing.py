@@ -17,7 +17,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from distilq import keys
+from distilq import keys, record, timeline
 from distilq.access import ApiKey
 from distilq.cluster import JobPage, QueueLevel, QueueState, WorkerState
 from distilq.deaths import POISONED, DeadSummary, Death
@@ -56,6 +56,7 @@ from distilq.owner import EVERYBODY, Owner
 from distilq.rates import WINDOW_S, Quota
 from distilq.store import GIVE_UP_S, Observed, never
 from distilq.testing_dead import Graves, MemoryDead
+from distilq.timeline import Timeline
 from distilq.webhooks import schedule
 
 #: A worker as its heartbeat would describe it.
@@ -253,6 +254,15 @@ class MemoryStore:
         due = {"state": "pending", "next_try_at": self.clock()}
         record.deliveries = record.deliveries.model_copy(update=due)
         return record.deliveries
+
+    def timeline(self, job_id: str) -> Timeline:
+        job, grave = self.get(job_id), self.graves.entries.get(job_id)
+        deaths = [death.model_dump() for death in grave.history] if grave else []
+        return timeline.of(job, "worker-1" if job.attempt else None, deaths)
+
+    def request(self, job_id: str) -> dict[str, Any]:
+        self.get(job_id)
+        return record.shown(record.stored(self._records[job_id].request).encode())
 
     def page(self, status: JobStatus | None, limit: int, cursor: str | None) -> JobPage:
         self.ping()

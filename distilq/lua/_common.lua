@@ -74,7 +74,7 @@ local function finalize_with(id, from, to, now, ttl, watchers, owner, streams, h
   owner = owner or ''
   local expires = now + tonumber(ttl)
   redis.call('HSET', key, 'status', to, 'completed', now, 'expires', expires, ...)
-  redis.call('HDEL', key, 'watchers', 'worker')
+  redis.call('HDEL', key, 'watchers')
   redis.call('PEXPIREAT', key, expires)
   redis.call('ZADD', EXPIRY, expires, id)
   if owner ~= '' then

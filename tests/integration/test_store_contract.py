@@ -803,3 +803,48 @@ def test_what_is_dead_runs_again_as_its_owners_under_a_new_id(store: Jobs, worke
     for act in (store.dead().requeue, store.dead().drop):
         with pytest.raises(NotOnDeadList):
             act(job.id)
+
+
+def test_a_job_tells_who_has_worked_on_it_also_when_it_has_ended(
+    store: Jobs, worker: Worker
+) -> None:
+    job = store.submit(ask())
+    assert names_of(store, job) == ["accepted"]
+    worker.start(job.id)
+    assert names_of(store, job) == ["accepted", "claimed"]
+    worker.finish(job.id, outcome())
+    assert names_of(store, job) == ["accepted", "claimed", "succeeded"]
+    claimed = store.timeline(job.id).events[1]
+    assert (claimed.worker, claimed.attempt) == ("worker-1", 1)
+
+
+def test_the_deaths_of_a_job_are_in_its_timeline(store: Jobs, worker: Worker) -> None:
+    job = store.submit(ask())
+    worker.start(job.id)
+    worker.bury(job.id)
+    assert names_of(store, job) == ["accepted", "claimed", "lost", "failed"]
+
+
+def names_of(store: Jobs, job: Job) -> list[str]:
+    return [event.event for event in store.timeline(job.id).events]
+
+
+def test_what_was_asked_can_be_read_and_sent_again(store: Jobs) -> None:
+    asked = ask(parameters={"max_new_tokens": 7}, webhook={"url": "https://hooks.example.com/"})
+    job = store.submit(asked)
+    shown = store.request(job.id)
+    assert "webhook" not in shown
+    again = JobRequest.model_validate(shown)
+    assert (again.prompts, again.parameters) == (asked.prompts, job.parameters)
+
+
+@pytest.mark.parametrize("name", ["timeline", "request"])
+def test_of_what_is_gone_nothing_is_told(store: Jobs, worker: Worker, name: str) -> None:
+    job = store.submit(ask())
+    worker.start(job.id)
+    worker.finish(job.id, outcome())
+    store.delete(job.id)
+    with pytest.raises(JobGone):
+        getattr(store, name)(job.id)
+    with pytest.raises(JobNotFound):
+        getattr(store.owned_by(Owner("ben")), name)(job.id)

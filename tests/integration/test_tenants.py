@@ -30,7 +30,7 @@ DEEDS = st.sampled_from(["submit", "batch", "take", "finish", "cancel", "delete"
 #: Ben's calls: name, number of the job of Anna's that he tries, one more choice.
 CALLS = (
     *("get", "result", "events", "cancel", "delete", "status", "list", "list-all", "cursor"),
-    *("deliveries", "redeliver"),
+    *("deliveries", "redeliver", "timeline", "request"),
     *("completions", "models", "model", "generate", "generate-stream", "tgi", "tgi-info"),
     *(
         "submit",
@@ -48,6 +48,11 @@ CALLS = (
         "requeue",
         "drop",
     ),
+)
+#: Those of a single job: it is as if it did not exist.
+OF_ONE = (
+    *("get", "result", "events", "cancel", "delete"),
+    *("deliveries", "redeliver", "timeline", "request"),
 )
 NAMES = st.one_of(DEEDS.map(lambda deed: f"anna-{deed}"), st.sampled_from(CALLS))
 STEPS = st.lists(
@@ -108,6 +113,8 @@ class World:
             "delete": ("DELETE", path, None),
             "deliveries": ("GET", f"{path}/deliveries", None),
             "redeliver": ("POST", f"{path}/redeliver", None),
+            "timeline": ("GET", f"{path}/timeline", None),
+            "request": ("GET", f"{path}/request", None),
             "status": ("POST", "/v1/jobs:status", {"ids": [*self.annas[-5:], "0" * 32]}),
             "list": ("GET", f"/v1/jobs{query}", None),
             "list-all": ("GET", "/v1/jobs?limit=200", None),
@@ -149,7 +156,7 @@ def check(world: World, name: str, number: int, priority: str | None) -> None:
     response = world.as_ben(name, number, priority)
     assert world.of_anna() == before, f"{name} has changed a job of hers"
     assert SECRET not in response.text
-    if name in ("get", "result", "events", "cancel", "delete", "deliveries", "redeliver"):
+    if name in OF_ONE:
         assert response.status_code == 404
         assert response.get_json()["type"] == "urn:distilq:problem:job_not_found"
     elif name in ("pause", "resume", "purge", "dead", "requeue", "drop"):

@@ -31,6 +31,8 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("DELETE", f"/v1/jobs/{UNKNOWN}", None),
     ("GET", f"/v1/jobs/{UNKNOWN}/result", None),
     ("GET", f"/v1/jobs/{UNKNOWN}/events", None),
+    ("GET", f"/v1/jobs/{UNKNOWN}/timeline", None),
+    ("GET", f"/v1/jobs/{UNKNOWN}/request", None),
     ("POST", f"/v1/jobs/{UNKNOWN}/cancel", None),
     ("GET", f"/v1/jobs/{UNKNOWN}/deliveries", None),
     ("POST", f"/v1/jobs/{UNKNOWN}/redeliver", None),

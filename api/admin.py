@@ -1,4 +1,4 @@
-"""/v1/queue:pause, :resume and :purge: for keys with the admin scope."""
+"""/v1/queue and /v1/workers, for keys with the admin scope: pause, purge, drain, resume."""
 
 from __future__ import annotations
 
@@ -31,6 +31,16 @@ def resume() -> Response:
 @blueprint.post("/v1/queue:purge")
 def purge() -> Response:
     return as_json(Purged(removed=sum(store().purge(priority) for priority in _priorities())))
+
+
+@blueprint.post("/v1/workers/<worker_id>:drain")
+def drain_worker(worker_id: str) -> Response:
+    return as_json(store().drain_worker(worker_id))
+
+
+@blueprint.post("/v1/workers/<worker_id>:resume")
+def resume_worker(worker_id: str) -> Response:
+    return as_json(store().resume_worker(worker_id))
 
 
 def _priorities() -> list[Priority]:

@@ -109,7 +109,7 @@ def _queue(queue: QueueState) -> Iterator[Metric]:
         paused.add_metric([priority], priority in [each.value for each in queue.paused])
     yield from (jobs, tokens, age, paused)
     yield GaugeMetricFamily("distilq_running_jobs", "Jobs that workers hold", queue.running)
-    yield GaugeMetricFamily("distilq_workers", "Workers that are alive", queue.workers)
+    yield GaugeMetricFamily("distilq_workers", "Workers that take jobs", queue.workers)
 
 
 def _workers(workers: list[WorkerState]) -> Iterator[Metric]:
@@ -124,6 +124,7 @@ def _workers(workers: list[WorkerState]) -> Iterator[Metric]:
         "waiting_jobs": "Jobs it holds that wait for room",
         "kv_tokens": "Tokens in its KV cache",
         "kv_capacity_tokens": "Tokens that its KV cache holds",
+        "draining": "1: it takes no more jobs",
     }
     families = {
         name: GaugeMetricFamily(f"distilq_worker_{name}", words, labels=["worker"])
@@ -144,6 +145,7 @@ def _workers(workers: list[WorkerState]) -> Iterator[Metric]:
             ("waiting_jobs", worker.waiting),
             ("kv_tokens", worker.kv_tokens),
             ("kv_capacity_tokens", worker.kv_capacity),
+            ("draining", worker.draining),
         ):
             families[name].add_metric([worker.id], value)
     yield from (info, seen, *families.values())

@@ -50,6 +50,7 @@ PATH_PARAMETERS: dict[str, Json] = {
     "file_id": {"pattern": f"^file-{ID_PATTERN.pattern}$"},
     "batch_id": {"pattern": f"^batch_{ID_PATTERN.pattern}$"},
     "entry_id": {"pattern": f"^(?:{ENTRY_ID.pattern})$"},
+    "worker_id": {"minLength": 1},
     "version": {"minLength": 1},
     "name": {"minLength": 1},
 }

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from distilq import errors as e
-from distilq.cluster import Info, JobPage, QueueState
+from distilq.cluster import Info, JobPage, QueueState, WorkerState
 from distilq.deaths import DeadPage
 from distilq.deliveries import Deliveries
 from distilq.jobs import BatchRequest, Job, JobRequest, StatusRequest
@@ -364,6 +364,20 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("get", "/v1/workers"): Operation(
         "getWorkers", "Who is working", {200: Reply("Live workers", schemas.Workers)}, STORE
+    ),
+    ("post", "/v1/workers/{worker_id}:drain"): Operation(
+        "drainWorker",
+        "Let a worker end what it holds and take no more jobs",
+        {200: Reply("The worker", WorkerState)},
+        (e.WorkerNotFound, e.StoreFull, *STORE),
+        access="admin",
+    ),
+    ("post", "/v1/workers/{worker_id}:resume"): Operation(
+        "resumeWorker",
+        "Let a worker take jobs again",
+        {200: Reply("The worker", WorkerState)},
+        (e.WorkerNotFound, *STORE),
+        access="admin",
     ),
     ("get", "/metrics"): Operation(
         "getMetrics",

@@ -61,9 +61,17 @@ def livez() -> Response:
 @blueprint.get("/readyz")
 def readyz() -> Response:
     store().ping()
-    if not store().workers():
-        raise NoWorker("jobs are accepted, and wait until one starts")
+    require_worker()
     return as_json(Health(status="ok"))
+
+
+def require_worker() -> None:
+    """Raises NoWorker: a job would be accepted, and wait."""
+    workers = store().workers()
+    if not workers:
+        raise NoWorker("jobs are accepted, and wait until one starts")
+    if all(worker.draining for worker in workers):
+        raise NoWorker("all are drained: jobs are accepted, and wait until one is resumed")
 
 
 def served_models() -> list[ServedModel]:

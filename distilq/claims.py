@@ -23,8 +23,9 @@ NO_LIMIT = 2**52
 #: Outcomes written per Lua call, so that no call holds Redis for more than a few milliseconds.
 FINISHED_PER_CALL = 128
 
-#: Seconds after its last heartbeat at which a worker's id is dropped from the list.
-FORGET_WORKER_S = 3_600
+
+#: What `lua/claim.lua` says beside the jobs.
+EMPTY, DRAINING = 1, 2
 
 
 class Claim(NamedTuple):
@@ -63,6 +64,8 @@ class Claims:
         self._calls = 0
         #: Set by `take`: a job waits for a worker of its own. This one should end what it holds.
         self.asked_to_empty = False
+        #: Set by `take`: an operator has this worker end what it holds and claim nothing more.
+        self.draining = False
 
     def take(
         self,
@@ -86,9 +89,9 @@ class Claims:
             *(keys.LEASE_S * 1000, keys.VERSION),
             *looked_at,
         ]
-        claimed, empty = self._scripts.claim(args=args)
+        claimed, said = self._scripts.claim(args=args)
         self._calls += 1
-        self.asked_to_empty = bool(empty)
+        self.asked_to_empty, self.draining = said == EMPTY, said == DRAINING
         return [
             Claim(
                 *(i.decode(), fence, int(rows), int(cost), level.decode(), bool(alone)),
@@ -157,9 +160,12 @@ class Claims:
         Sent twice, what was observed may count twice.
         """
         self._scripts.beat(
-            keys=[keys.worker(state.id), keys.WORKERS, self._histograms],
+            keys=[
+                *(keys.worker(state.id), keys.WORKERS, self._histograms),
+                keys.draining(state.id),
+            ],
             args=[
-                *(state.id, state.model_dump_json(), keys.HEARTBEAT_S, FORGET_WORKER_S * 1000),
+                *(state.id, state.model_dump_json(), keys.HEARTBEAT_S, keys.FORGET_WORKER_S),
                 *(word for field in (observed or {}).items() for word in field),
             ],
         )
@@ -167,7 +173,7 @@ class Claims:
     def leave(self) -> None:
         """Take this worker off the list, at an orderly stop."""
         self.redis.zrem(keys.WORKERS, self._worker_id)
-        mine = (keys.worker, keys.cancels, keys.claimed, keys.nudge)
+        mine = (keys.worker, keys.draining, keys.cancels, keys.claimed, keys.nudge)
         self.redis.delete(*(key(self._worker_id) for key in mine))
 
 

@@ -27,7 +27,7 @@ class QueueState(BaseModel):
     drain_jobs_per_s: float = Field(description="finished jobs per second over the last minute")
     paused: list[Priority] = Field(description="whose jobs no worker takes for now")
     eta_s: float | None = Field(description="seconds to drain the queue at that rate")
-    workers: int
+    workers: int = Field(description="that take jobs: those that drain are left out")
 
 
 class WorkerState(BaseModel):
@@ -56,6 +56,7 @@ class WorkerState(BaseModel):
     paused: int = Field(
         0, description="bulk rows that gave way to interactive ones, since the start"
     )
+    draining: bool = Field(False, description="it ends what it holds and takes no more jobs")
 
 
 class JobPage(BaseModel):

@@ -11,6 +11,7 @@
     │   ├── NotFound                 404  no such route
     │   ├── JobNotFound              404
     │   ├── NotOnDeadList            404
+    │   ├── WorkerNotFound           404
     │   ├── ModelNotFound            404
     │   ├── StoredFileNotFound       404
     │   ├── BatchNotFound            404
@@ -152,6 +153,10 @@ class JobNotFound(RequestError):
 
 class NotOnDeadList(RequestError):
     code, title, status = "not_on_dead_list", "The dead list has no such entry", 404
+
+
+class WorkerNotFound(RequestError):
+    code, title, status = "worker_not_found", "No worker that is alive has this id", 404
 
 
 class ModelNotFound(RequestError):
@@ -304,7 +309,7 @@ class RateLimited(Unavailable):
 
 
 class NoWorker(Unavailable):
-    code, title = "no_worker", "No worker is alive"
+    code, title = "no_worker", "No worker takes jobs"
 
 
 class StoreUnavailable(Unavailable):

@@ -27,6 +27,9 @@ LEASE_S = 12
 #: Seconds without a heartbeat after which a worker no longer counts as alive.
 HEARTBEAT_S = 15
 
+#: Seconds after its last heartbeat for which a worker's id is still listed, and stays drained.
+FORGET_WORKER_S = 3_600
+
 #: Seconds a part of a batch may stay staged before Redis forgets it.
 STAGING_S = 600
 
@@ -111,6 +114,14 @@ def readers(api_id: str) -> str:
 def worker(worker_id: str) -> str:
     """STRING: what a worker says of itself; lives HEARTBEAT_S from the last heartbeat."""
     return f"distilq:worker:{worker_id}"
+
+
+def draining(worker_id: str) -> str:
+    """STRING: this worker is to claim nothing more; lives FORGET_WORKER_S from the last heartbeat.
+
+    No longer than the worker is known: the next process has another id.
+    """
+    return f"{worker(worker_id)}:draining"
 
 
 def cancels(worker_id: str) -> str:

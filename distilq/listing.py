@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from distilq import keys
 from distilq.cluster import QueueLevel, QueueState, WorkerState
 from distilq.connection import RedisClient
-from distilq.errors import InvalidParameters
+from distilq.errors import InvalidParameters, WorkerNotFound
 from distilq.jobs import FINAL, JobStatus, Priority, QueuePlace
 
 #: Messages looked at for the oldest job that is still queued; canceled ones leave theirs behind.
@@ -191,10 +191,22 @@ def workers(redis: RedisClient, model: str) -> list[WorkerState]:
     alive = redis.zrangebyscore(keys.WORKERS, (seconds - keys.HEARTBEAT_S) * 1000, "+inf")
     pipe = redis.pipeline(transaction=False)
     for worker_id in alive:
-        pipe.get(keys.worker(worker_id.decode()))
-    states = [WorkerState.model_validate_json(raw) for raw in pipe.execute() if raw]
+        pipe.mget(keys.worker(worker_id.decode()), keys.draining(worker_id.decode()))
+    states = [_worker(raw, draining=mark is not None) for raw, mark in pipe.execute() if raw]
     same = [state for state in states if keys.slug(state.model) == keys.slug(model)]
     return sorted(same, key=lambda state: state.started_at)
+
+
+def one_of(workers: Iterable[WorkerState], worker_id: str) -> WorkerState:
+    """Raises WorkerNotFound."""
+    for worker in workers:
+        if worker.id == worker_id:
+            return worker
+    raise WorkerNotFound("see GET /v1/workers for those that are alive")
+
+
+def _worker(raw: bytes, *, draining: bool) -> WorkerState:
+    return WorkerState.model_validate_json(raw).model_copy(update={"draining": draining})
 
 
 def _int(counters: Mapping[bytes, bytes], field: str) -> int:

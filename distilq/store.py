@@ -174,6 +174,15 @@ class Jobs(Protocol):
     def workers(self) -> list[WorkerState]:
         """The workers alive now, oldest first."""
 
+    def drain_worker(self, worker_id: str) -> WorkerState:
+        """Let a worker end what it holds and take no more jobs, until `resume_worker`.
+
+        Raises WorkerNotFound: it is not alive. Another that is started in its place takes jobs.
+        """
+
+    def resume_worker(self, worker_id: str) -> WorkerState:
+        """Let a worker take jobs again, within a second. Raises WorkerNotFound."""
+
     def observed(self) -> Observed:
         """What has happened since the first start."""
 
@@ -513,11 +522,28 @@ class JobStore:
 
     @reaches_redis
     def queue(self) -> QueueState:
-        return listing.queue_state(self.redis, self.model, len(self.workers()))
+        return listing.queue_state(
+            self.redis, self.model, sum(not worker.draining for worker in self.workers())
+        )
 
     @reaches_redis
     def workers(self) -> list[WorkerState]:
         return listing.workers(self.redis, self.model)
+
+    @reaches_redis
+    def drain_worker(self, worker_id: str) -> WorkerState:
+        self._worker(worker_id)
+        self.redis.set(keys.draining(worker_id), 1, ex=keys.FORGET_WORKER_S)
+        return self._worker(worker_id)
+
+    @reaches_redis
+    def resume_worker(self, worker_id: str) -> WorkerState:
+        self._worker(worker_id)
+        self.redis.delete(keys.draining(worker_id))
+        return self._worker(worker_id)
+
+    def _worker(self, worker_id: str) -> WorkerState:
+        return listing.one_of(self.workers(), worker_id)
 
     @reaches_redis
     def observed(self) -> Observed:

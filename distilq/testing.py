@@ -51,6 +51,7 @@ from distilq.jobs import (
     new_id,
 )
 from distilq.jobs import Sequence as Text
+from distilq.listing import one_of
 from distilq.once import Once
 from distilq.owner import EVERYBODY, Owner
 from distilq.rates import WINDOW_S, Quota
@@ -313,7 +314,7 @@ class MemoryStore:
             drain_jobs_per_s=0.0,
             paused=[p for p in Priority if p in self.paused],
             eta_s=None,
-            workers=len(self.alive),
+            workers=sum(not worker.draining for worker in self.alive),
         )
 
     def observed(self) -> Observed:
@@ -326,6 +327,12 @@ class MemoryStore:
     def workers(self) -> list[WorkerState]:
         self.ping()
         return list(self.alive)
+
+    def drain_worker(self, worker_id: str) -> WorkerState:
+        return self._mark(worker_id, draining=True)
+
+    def resume_worker(self, worker_id: str) -> WorkerState:
+        return self._mark(worker_id, draining=False)
 
     def ping(self) -> None:
         if self.down:
@@ -539,6 +546,11 @@ class MemoryStore:
         tokens = 2 * sequences * len(result)
         usage = Usage(prompt_tokens=len(result), generated_tokens=tokens)
         return Outcome(result=result, usage=usage)
+
+    def _mark(self, worker_id: str, *, draining: bool) -> WorkerState:
+        marked = one_of(self.workers(), worker_id).model_copy(update={"draining": draining})
+        self.alive[:] = [marked if each.id == worker_id else each for each in self.alive]
+        return marked
 
     def _all(self) -> list[_Record]:
         return list(self._records.values())

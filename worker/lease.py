@@ -51,6 +51,11 @@ class Holdings:
         with self._lock:
             return self._urgent_rows() > 0
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the last claim was refused because this worker is to take nothing more."""
+        return self.claims.draining
+
     def wait_for_urgent_alone(self) -> bool:
         """Whether there is no room but for interactive jobs; if so, `drop` says when there is."""
         with self._lock:

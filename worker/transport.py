@@ -121,8 +121,13 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu has no types
             return
         self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()  # kombu's check for half-open connections reads it
-        heard = self.wake_keys[:2] if self.holdings.wait_for_urgent_alone() else self.wake_keys
-        self.client.connection.send_command("BRPOP", *heard, WAIT_S)
+        self.client.connection.send_command("BRPOP", *self._heard(), WAIT_S)
+
+    def _heard(self) -> list[str]:
+        """The lists that wake this worker now; a drained one looks up when the wait is over."""
+        if self.holdings.is_draining:
+            return self.wake_keys[:1]
+        return self.wake_keys[:2] if self.holdings.wait_for_urgent_alone() else self.wake_keys
 
     def _brpop_read(self, **options: Any) -> bool:
         if not self._waiting_for_jobs:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from distilq import parameters
-from distilq.errors import GenerationFailed, InvalidParameters, NoWorker
+from distilq.errors import GenerationFailed, InvalidParameters
 from distilq.jobs import JobStatus, ScoreRequest
 
 from .. import synchronous
@@ -17,7 +17,7 @@ from ..bodies import parse_body
 from ..context import settings, store, waiting_threads
 from ..problems import from_problem
 from ..schemas import Health
-from ..status import version
+from ..status import require_worker, version
 from .answers import Telling, failed, generation
 from .schemas import GenerateRequest, Generations, TgiInfo
 
@@ -67,8 +67,7 @@ def info() -> Response:
 
 @blueprint.get("/health")
 def health() -> Response:
-    if not store().workers():
-        raise NoWorker("jobs are accepted, and wait until one starts")
+    require_worker()
     return as_json(Health(status="ok"))
 
 

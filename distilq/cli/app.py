@@ -20,6 +20,7 @@ from distilq.cli.submit import submit
 from distilq.cli.table import settings_rows, table
 from distilq.cli.top import top
 from distilq.cli.webhooks import webhooks
+from distilq.cli.workers import workers as workers_group
 
 app = typer.Typer(
     help="Text generation with DistilGPT2 as durable jobs.",
@@ -33,6 +34,7 @@ for command in (generate, submit, jobs.wait, jobs.status, jobs.cancel, jobs.ls, 
 app.add_typer(keys, name="keys")
 app.add_typer(dead, name="dead")
 app.add_typer(webhooks, name="webhooks")
+app.add_typer(workers_group, name="workers")
 
 
 @app.command()

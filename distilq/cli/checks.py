@@ -59,11 +59,14 @@ def _workers(workers: list[WorkerState]) -> Iterator[Check]:
     if not workers:
         advice = "start one: `distilq up`, or as docs/running.md says; its log tells why it ends"
         yield Check("workers", "fail", "none is alive: jobs wait", advice)
+    elif all(worker.draining for worker in workers):
+        yield Check("workers", "fail", "all are drained: jobs wait", "`distilq workers resume ID`")
     now = datetime.now(timezone.utc)
     for worker in workers:
         ago_s = max(0.0, (now - worker.seen_at).total_seconds())
         what = f"{worker.model}, {worker.precision} on {worker.device}"
         said = f"{worker.id} on {worker.host}: {what}; last heard of {ago_s:.0f} s ago"
+        said += "; drained: it takes no more jobs" * worker.draining
         slow = ago_s > SILENT_S
         advice = "is that machine overloaded, or its clock wrong?" if slow else ""
         yield Check("worker", "warn" if slow else "ok", said, advice)
@@ -71,8 +74,9 @@ def _workers(workers: list[WorkerState]) -> Iterator[Check]:
 
 def _queue(queue: QueueState, info: Info, workers: list[WorkerState]) -> Iterator[Check]:
     said = f"{queue.queued} jobs wait, {queue.running} run, {queue.drain_jobs_per_s:.1f} end per s"
-    if queue.queued and not workers:
-        yield Check("queue", "fail", said, "they wait for a worker: start one")
+    if queue.queued and all(worker.draining for worker in workers):
+        advice = "they wait for a worker: start one, or resume one that is drained"
+        yield Check("queue", "fail", said, advice)
     elif queue.queued > NEARLY * info.limits.max_queued_jobs:
         advice = "soon none is accepted: add workers, or raise DISTILQ_MAX_QUEUED_JOBS"
         yield Check("queue", "warn", f"{said}; at most {info.limits.max_queued_jobs}", advice)

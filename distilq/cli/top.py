@@ -126,7 +126,7 @@ def _row(worker: WorkerState, rate: float | None) -> tuple[str, ...]:
         f"{100 * worker.kv_tokens / max(1, worker.kv_capacity):.0f}%",
         "-" if rate is None else f"{rate:.0f}",
         str(worker.generated_tokens),
-        f"{worker.model}, {worker.precision} on {worker.device}",
+        f"{worker.model}, {worker.precision} on {worker.device}{', drained' * worker.draining}",
     )
 
 

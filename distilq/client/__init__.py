@@ -10,6 +10,7 @@ from distilq.client.errors import (
     WaitTimedOut,
 )
 from distilq.client.events import DoneEvent, Event, StatusEvent, TokenEvent
+from distilq.client.operators import Me
 from distilq.client.options import Generation, Inputs
 from distilq.client.results import Mapped, Result
 from distilq.client.sync import BatchHandle, Client, JobHandle
@@ -29,6 +30,7 @@ __all__ = [
     "Inputs",
     "JobHandle",
     "Mapped",
+    "Me",
     "NoAnswerInTime",
     "Result",
     "StatusEvent",

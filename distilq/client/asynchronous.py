@@ -12,14 +12,17 @@ import httpx
 from typing_extensions import Self, Unpack
 
 from distilq.cluster import Info, MissingJob, QueueState, WorkerState
+from distilq.deaths import DeadSummary
 from distilq.jobs import Job, JobStatus
+from distilq.timeline import Timeline
 
-from . import batches, jobs, many
+from . import batches, jobs, many, operators
 from .async_driver import AsyncDriver
 from .batches import BatchState, Endpoint, Order
 from .events import Event, Following
 from .http import settings
 from .mapping import Map, check_in_flight
+from .operators import Me
 from .options import (
     Generation,
     Inputs,
@@ -192,6 +195,30 @@ class AsyncClient:
         """Those that are alive."""
         return await self._run(many.workers(self._retries))
 
+    async def drain_worker(self, worker_id: str) -> WorkerState:
+        """Let a worker end what it holds and take no more jobs, until it is resumed."""
+        return await self._run(operators.worker(worker_id, "drain", self._retries))
+
+    async def resume_worker(self, worker_id: str) -> WorkerState:
+        """Let a worker take jobs again."""
+        return await self._run(operators.worker(worker_id, "resume", self._retries))
+
+    def dead(self, *, with_texts: bool = False) -> AsyncGenerator[DeadSummary, None]:
+        """The dead list, the newest first; with the prompts if `with_texts`."""
+        return AsyncDriver(self._http, operators.dead(self._retries, with_texts=with_texts)).items()
+
+    async def requeue_dead(self, entry_id: str) -> Job:
+        """Submit the request of an entry anew, as its owner's; the new job."""
+        return await self._run(operators.requeue(entry_id, self._retries))
+
+    async def drop_dead(self, entry_id: str) -> None:
+        """Forget an entry of the dead list."""
+        await self._run(operators.drop(entry_id, self._retries))
+
+    async def me(self) -> Me:
+        """What this key may do."""
+        return await self._run(operators.me(self._retries))
+
     async def _run(self, flow: Flow[T]) -> T:
         result: T = await AsyncDriver(self._http, flow).result()
         return result
@@ -232,6 +259,14 @@ class AsyncJobHandle:
     async def cancel(self) -> Job:
         """Cancel it, unless it has ended. One that runs is `canceling` for a few steps."""
         return await self._client._run(jobs.cancel(self.id, self._retries))
+
+    async def timeline(self) -> Timeline:
+        """What has happened to it, and which workers had it."""
+        return await self._client._run(jobs.timeline(self.id, self._retries))
+
+    async def request(self) -> dict[str, Any]:
+        """What was submitted, as a body of `POST /v1/jobs`, without its webhook."""
+        return await self._client._run(jobs.request(self.id, self._retries))
 
     async def delete(self) -> None:
         """Forget its texts."""

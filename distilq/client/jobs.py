@@ -8,8 +8,11 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import RootModel
+
 from distilq.errors import DistilqError, JobAlreadyFinished
 from distilq.jobs import Job
+from distilq.timeline import Timeline
 
 from .answers import parsed
 from .errors import ConnectionFailed, WaitTimedOut
@@ -24,6 +27,10 @@ POLL_S = 30
 GRANTED_S = 1.0
 #: Seconds in which a job that nobody waits for any more has to be canceled.
 LEAVE_S = 5.0
+
+
+class _Request(RootModel[dict[str, Any]]):
+    pass
 
 
 def path(job_id: str, action: str = "") -> str:
@@ -61,6 +68,14 @@ def cancel(job_id: str, retries: int, deadline: Deadline = NEVER) -> Flow[Job]:
         return parsed(Job, (yield from ask(request, retries, deadline)))
     except JobAlreadyFinished:
         return (yield from status(job_id, retries))
+
+
+def timeline(job_id: str, retries: int) -> Flow[Timeline]:
+    return parsed(Timeline, (yield from ask(Send("GET", path(job_id, "/timeline")), retries)))
+
+
+def request(job_id: str, retries: int) -> Flow[dict[str, Any]]:
+    return parsed(_Request, (yield from ask(Send("GET", path(job_id, "/request")), retries))).root
 
 
 def delete(job_id: str, retries: int) -> Flow[None]:

@@ -12,13 +12,16 @@ import httpx
 from typing_extensions import Self, Unpack
 
 from distilq.cluster import Info, MissingJob, QueueState, WorkerState
+from distilq.deaths import DeadSummary
 from distilq.jobs import Job, JobStatus
+from distilq.timeline import Timeline
 
-from . import batches, jobs, many
+from . import batches, jobs, many, operators
 from .batches import BatchState, Endpoint, Order
 from .events import Event, Following
 from .http import settings
 from .mapping import Map, check_in_flight
+from .operators import Me
 from .options import (
     Generation,
     Inputs,
@@ -252,6 +255,52 @@ class Client:
         """Those that are alive."""
         return self._run(many.workers(self._retries))
 
+    def drain_worker(self, worker_id: str) -> WorkerState:
+        """Let a worker end what it holds and take no more jobs, until it is resumed.
+
+        Raises:
+            WorkerNotFound: it is not alive.
+            Forbidden: the key lacks the scope admin.
+        """
+        return self._run(operators.worker(worker_id, "drain", self._retries))
+
+    def resume_worker(self, worker_id: str) -> WorkerState:
+        """Let a worker take jobs again.
+
+        Raises:
+            WorkerNotFound: it is not alive.
+            Forbidden: the key lacks the scope admin.
+        """
+        return self._run(operators.worker(worker_id, "resume", self._retries))
+
+    def dead(self, *, with_texts: bool = False) -> Generator[DeadSummary, None, None]:
+        """The dead list, the newest first; with the prompts if `with_texts`.
+
+        Raises:
+            Forbidden: the key lacks the scope admin.
+        """
+        return Driver(self._http, operators.dead(self._retries, with_texts=with_texts)).items()
+
+    def requeue_dead(self, entry_id: str) -> Job:
+        """Submit the request of an entry anew, as its owner's; the new job.
+
+        Raises:
+            NotOnDeadList, NotRequeueable, Forbidden.
+        """
+        return self._run(operators.requeue(entry_id, self._retries))
+
+    def drop_dead(self, entry_id: str) -> None:
+        """Forget an entry of the dead list.
+
+        Raises:
+            NotOnDeadList, Forbidden.
+        """
+        self._run(operators.drop(entry_id, self._retries))
+
+    def me(self) -> Me:
+        """What this key may do."""
+        return self._run(operators.me(self._retries))
+
     def _run(self, flow: Flow[T]) -> T:
         result: T = Driver(self._http, flow).result()
         return result
@@ -308,6 +357,14 @@ class JobHandle:
     def cancel(self) -> Job:
         """Cancel it, unless it has ended. One that runs is `canceling` for a few steps."""
         return self._client._run(jobs.cancel(self.id, self._retries))
+
+    def timeline(self) -> Timeline:
+        """What has happened to it, and which workers had it."""
+        return self._client._run(jobs.timeline(self.id, self._retries))
+
+    def request(self) -> dict[str, Any]:
+        """What was submitted, as a body of `POST /v1/jobs`, without its webhook."""
+        return self._client._run(jobs.request(self.id, self._retries))
 
     def delete(self) -> None:
         """Forget its texts.

@@ -4,7 +4,7 @@
 -- ARGV: slug, worker, number of the call, jobs held, rows wanted, tokens wanted, rows of interactive
 --       jobs wanted even so, lease in ms, newest record version understood, then the priorities to
 --       look at, in order
--- Returns {jobs, 1 if the worker should take nothing more until it holds nothing}. Jobs are
+-- Returns {jobs, 1 if the worker should take nothing more until it holds nothing, 2 if it is drained}. Jobs are
 -- {id, fence, rows, cost, priority, 1 if it must run alone, request, ms from its submission to the claim, id of the
 -- request that submitted it}; if the call bears the number of the last one, whose answer must have been lost, those of its jobs that this
 -- worker still holds.
@@ -50,7 +50,7 @@ local function repeated(text)
   return {claimed, 0}
 end
 
-local before = redis.call('GET', last)
+local before, drained = unpack(redis.call('MGET', last, 'distilq:worker:' .. worker .. ':draining'))
 if before and string.match(before, '^%S+') == call then return repeated(before) end
 
 local function answer(drain)
@@ -134,6 +134,23 @@ for n = 10, #ARGV do
   open[ARGV[n]] = redis.call('SISMEMBER', of_model(slug, 'paused'), ARGV[n]) == 0
 end
 
+-- What woke this worker is for others too.
+local function wake_others()
+  for priority, is_open in pairs(open) do
+    if is_open and redis.call('EXISTS', ring_of(slug, priority)) == 1 then
+      wake_one(slug, priority)
+    end
+  end
+end
+
+-- It gives back what it holds against others: the token that woke it, and the quarantine.
+if drained then
+  leave_quarantine(slug, worker)
+  wake_others()
+  if redis.call('EXISTS', of_model(slug, 'suspects')) == 1 then wake_one(slug, 'normal') end
+  return {claimed, 2}
+end
+
 -- The first suspect that this call may claim; those that nobody needs to run any more go.
 local function next_suspect()
   local key = of_model(slug, 'suspects')
@@ -158,9 +175,7 @@ if suspect and has_quarantine() then
     take(suspect, suspect_id)
   end
   if held > 0 or #claimed > 0 then
-    for n = 10, #ARGV do
-      if redis.call('EXISTS', ring_of(slug, ARGV[n])) == 1 then wake_one(slug, ARGV[n]) end
-    end
+    wake_others()
     return answer(held > 0 and 1 or 0)
   end
 end

@@ -47,6 +47,8 @@ CALLS = (
         "dead",
         "requeue",
         "drop",
+        "drain",
+        "wake",
     ),
 )
 #: Those of a single job: it is as if it did not exist.
@@ -136,6 +138,8 @@ class World:
             "metrics": ("GET", "/metrics", None),
             "dead": ("GET", "/v1/dead?include=request", None),
             "requeue": ("POST", f"/v1/dead/{job_id}:requeue", None),
+            "drain": ("POST", "/v1/workers/w1:drain", None),
+            "wake": ("POST", "/v1/workers/w1:resume", None),
             "drop": ("DELETE", f"/v1/dead/{job_id}", None),
         }
         method, path, asked = calls.get(name) or (
@@ -159,7 +163,7 @@ def check(world: World, name: str, number: int, priority: str | None) -> None:
     if name in OF_ONE:
         assert response.status_code == 404
         assert response.get_json()["type"] == "urn:distilq:problem:job_not_found"
-    elif name in ("pause", "resume", "purge", "dead", "requeue", "drop"):
+    elif name in ("pause", "resume", "purge", "dead", "requeue", "drop", "drain", "wake"):
         assert response.status_code == 403
     elif name == "status":
         assert {job["status"] for job in response.get_json()["jobs"]} == {"unknown"}

@@ -47,6 +47,8 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/v1/dead", None),
     ("POST", f"/v1/dead/{UNKNOWN}:requeue", None),
     ("DELETE", f"/v1/dead/{UNKNOWN}", None),
+    ("POST", "/v1/workers/nobody:drain", None),
+    ("POST", "/v1/workers/nobody:resume", None),
     ("POST", "/v1/queue:pause", {}),
     ("POST", "/v1/queue:resume", {}),
     ("POST", "/v1/queue:purge", {}),
@@ -63,7 +65,7 @@ TGIS = {"/", "/generate", "/generate_stream", "/info"}
 ADMIN_ROUTES = [
     (method, path, body)
     for method, path, body in ROUTES
-    if path.startswith(("/v1/queue:", "/v1/dead"))
+    if path.startswith(("/v1/queue:", "/v1/dead", "/v1/workers/"))
 ]
 
 
@@ -120,6 +122,7 @@ def test_what_is_open_asks_nobody(client: FlaskClient, path: str, given: str) ->
 
 def test_every_route_is_either_open_or_tested_here(client: FlaskClient) -> None:
     paths = [path.replace(f"dead/{UNKNOWN}", "dead/<entry_id>") for _, path, _ in ROUTES]
+    paths = [path.replace("nobody", "<worker_id>") for path in paths]
     named = {path.replace(UNKNOWN, "<job_id>") for path in paths} | {*OPEN, *OPENAIS}
     named.add("/web/<version>/<name>")  # STYLE is one
     assert {rule.rule for rule in client.application.url_map.iter_rules()} <= named
@@ -204,7 +207,7 @@ def test_what_operators_do_is_for_admins(
     refused = client.open(path, method=method, json=body, headers=headers(ring))
     assert (refused.status_code, kind(refused)) == (403, "forbidden")
     done = client.open(path, method=method, json=body, headers=headers(ring, admin=True))
-    assert done.status_code == (404 if UNKNOWN in path else 200)
+    assert done.status_code == (404 if UNKNOWN in path or "nobody" in path else 200)
 
 
 def test_a_priority_is_paused_and_resumed(

@@ -50,6 +50,13 @@ def test_jobs_are_counted_by_how_they_ended(client: FlaskClient, store: MemorySt
     assert value(client, "distilq_generated_tokens_total") == tokens > 0
 
 
+def test_a_worker_that_is_drained_does_not_count(client: FlaskClient, store: MemoryStore) -> None:
+    store.alive = [FAKE_WORKER]
+    store.drain_worker("worker-1")
+    assert value(client, "distilq_workers") == 0
+    assert value(client, "distilq_worker_draining", worker="worker-1") == 1
+
+
 def test_the_queue_by_priority(client: FlaskClient, store: MemoryStore) -> None:
     store.submit(JobRequest(inputs="a", priority=Priority.BULK))
     store.pause(Priority.BULK)

@@ -110,6 +110,15 @@ def test_no_worker_fails_and_a_silent_one_warns(distilq: Command, store: MemoryS
     assert (code, checks["workers"]["state"], checks["queue"]["state"]) == (1, "fail", "fail")
 
 
+def test_where_all_workers_are_drained_it_fails(distilq: Command, store: MemoryStore) -> None:
+    store.drain_worker(FAKE_WORKER.id)
+    store.submit(JobRequest(inputs="a"))
+    code, checks = found(distilq)
+    assert (code, checks["workers"]["said"]) == (1, "all are drained: jobs wait")
+    assert checks["worker"]["said"].endswith("it takes no more jobs")
+    assert checks["queue"]["state"] == "fail"
+
+
 def test_a_queue_that_is_paused_or_nearly_full_warns(
     monkeypatch: pytest.MonkeyPatch, store: MemoryStore
 ) -> None:

@@ -68,6 +68,11 @@ def test_what_is_paused_and_who_is_missing_is_shown(distilq: Command, store: Mem
     assert lines[-1] == "no worker is alive"
 
 
+def test_who_is_drained_is_shown(store: MemoryStore) -> None:
+    drained = store.drain_worker(FAKE_WORKER.id)
+    assert frame(store.queue(), [drained], Rates()).endswith("on cpu, drained")
+
+
 def test_rates_are_of_one_life_of_a_worker(store: MemoryStore) -> None:
     rates = Rates()
     for worker, rate in [

@@ -13,7 +13,7 @@ from distilq import errors as e
 from distilq.access import ApiKey
 from distilq.client import WaitTimedOut
 from distilq.client.options import Generation
-from distilq.jobs import JobStatus
+from distilq.jobs import JobRequest, JobStatus
 from distilq.parameters import Parameters
 from distilq.testing import FAKE_WORKER, MemoryRing, MemoryStore
 from tests.unit.client_twins import Faulty, Twins, api, worked
@@ -238,6 +238,44 @@ def test_the_service_is_described(client: Any, store: MemoryStore) -> None:
     info = client.info()
     assert info.limits.max_batch_jobs == 10_000
     assert info.serving[0].model == "fake"
+
+
+def test_what_has_happened_to_a_job_and_what_was_asked_is_told(client: Any) -> None:
+    handle = client.submit("Once", seed=7, metadata={"mine": "42"})
+    handle.wait()
+    assert [event.event for event in handle.timeline().events][-1] == "succeeded"
+    asked = handle.request()
+    assert (asked["inputs"], asked["metadata"]) == ("Once", {"mine": "42"})
+    assert asked["parameters"]["seed"] == 7
+
+
+def test_operators_drain_workers_and_look_after_the_dead(client: Any, store: MemoryStore) -> None:
+    store.alive = [FAKE_WORKER]
+    assert client.drain_worker(FAKE_WORKER.id).draining
+    assert not client.resume_worker(FAKE_WORKER.id).draining
+    with pytest.raises(e.WorkerNotFound):
+        client.drain_worker("nobody")
+    ids = [store.submit(JobRequest(inputs="Once")).id for _ in range(2)]
+    for job_id in ids:
+        store.start(job_id)
+        store.bury(job_id)
+    assert {entry.id for entry in client.dead()} == set(ids)
+    assert [entry.request["inputs"] for entry in client.dead(with_texts=True)] == ["Once"] * 2
+    assert client.requeue_dead(ids[0]).status is JobStatus.QUEUED
+    client.drop_dead(ids[1])
+    assert list(client.dead()) == []
+    with pytest.raises(e.NotOnDeadList):
+        client.requeue_dead(ids[0])
+
+
+def test_a_key_is_told_what_it_may_do(twins: Twins, store: MemoryStore) -> None:
+    ring = MemoryRing()
+    token = ring.create(ApiKey(name="anna"))
+    client: Any = twins.client(api(store, ring), api_key=token)
+    found = client.me()
+    assert (found.name, found.admin, found.keys_required) == ("anna", False, True)
+    with pytest.raises(e.Forbidden):
+        client.drain_worker("worker-1")
 
 
 def test_the_key_goes_with_every_request(

@@ -23,7 +23,6 @@ NO_LIMIT = 2**52
 #: Outcomes written per Lua call, so that no call holds Redis for more than a few milliseconds.
 FINISHED_PER_CALL = 128
 
-
 #: What `lua/claim.lua` says beside the jobs.
 EMPTY, DRAINING = 1, 2
 

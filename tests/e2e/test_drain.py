@@ -11,7 +11,7 @@ from distilq.client import Client
 from distilq.jobs import Job
 from tests.e2e.running import Running, until
 
-LONG = {"inputs": "Once", "parameters": {"max_new_tokens": 900, "num_return_sequences": 4}}
+LONG = {"inputs": "Once", "parameters": {"max_new_tokens": 300, "num_return_sequences": 4}}
 
 
 @pytest.fixture

@@ -36,8 +36,10 @@ from distilq.jobs import Job, JobRequest, JobStatus, Priority, QueuePlace, new_i
 from distilq.once import IN_FLIGHT, Once, batch_ids
 from distilq.owner import EVERYBODY, Owner
 from distilq.readers import Readers
+from distilq.samples import Samples
 from distilq.scripts import Scripts, call_many
 from distilq.settings import Settings
+from distilq.stats import Snapshot, Stats, points_of, stats_of
 from distilq.together import Together
 from distilq.waiting import Waiters
 
@@ -167,6 +169,12 @@ class Jobs(Protocol):
     def observed(self) -> Observed:
         """What has happened since the first start."""
 
+    def stats(self) -> Stats:
+        """The last hour."""
+
+    def snapshot(self) -> Snapshot:
+        """How it stands now, all in one."""
+
     def pause(self, priority: Priority) -> None:
         """Let no worker take jobs of this priority, until `resume`."""
 
@@ -201,6 +209,7 @@ class JobStore:
         self._submit_together = Together(redis, self._scripts.submit)
         self._waiters = Waiters(redis)
         self._readers = Readers(redis)
+        self._samples = Samples(redis, self._scripts, self.model)
         self._slug = keys.slug(self.model)
         self._queues = queue.queues(self.model)
 
@@ -503,6 +512,21 @@ class JobStore:
             {name.decode(): int(count) for name, count in totals.items()},
             histograms_of(histograms),
             dead,
+        )
+
+    @reaches_redis
+    def stats(self) -> Stats:
+        return stats_of(self._samples.last_hour(), self._samples.take())
+
+    @reaches_redis
+    def snapshot(self) -> Snapshot:
+        workers = self.workers()
+        points = points_of(self._samples.newest(2))
+        return Snapshot(
+            queue=listing.queue_state(self.redis, self.model, len(workers)),
+            workers=workers,
+            point=points[-1] if points else None,
+            dead=self.redis.zcard(keys.dead(self.model)),
         )
 
     @reaches_redis

@@ -40,6 +40,8 @@ CALLS = (
         "info",
         "workers",
         "metrics",
+        "stats",
+        "stats-events",
         "pause",
         "resume",
         "purge",
@@ -122,6 +124,8 @@ class World:
             "info": ("GET", "/v1/info", None),
             "workers": ("GET", "/v1/workers", None),
             "metrics": ("GET", "/metrics", None),
+            "stats": ("GET", "/v1/stats", None),
+            "stats-events": ("GET", "/v1/stats/events", None),
         }
         method, path, asked = calls.get(name) or (
             *("POST", f"/v1/queue:{name}"),

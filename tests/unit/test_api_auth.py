@@ -40,6 +40,8 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/v1/info", None),
     ("GET", "/v1/queue", None),
     ("GET", "/v1/workers", None),
+    ("GET", "/v1/stats", None),
+    ("GET", "/v1/stats/events", None),
     ("GET", "/metrics", None),
     ("POST", "/v1/queue:pause", {}),
     ("POST", "/v1/queue:resume", {}),

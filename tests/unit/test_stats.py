@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distilq.histograms import BOUNDS, Histogram, quantile
+from distilq.histograms import BOUNDS, Histogram, Name, quantile
 from distilq.stats import STEP_S, Sample, points_of, stats_of, times_of
 
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)
-NAME = "time_between_tokens"
+NAME: Name = "time_between_tokens"
 BUCKETS = len(BOUNDS[NAME]) + 1
 
 

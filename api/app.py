@@ -26,8 +26,10 @@ from . import (
     problems,
     score,
     sites,
+    stats,
     status,
 )
+from .live import Live
 from .openai import batches, completions, files, models
 from .openai import errors as openai_errors
 from .tgi import errors as tgi_errors
@@ -57,13 +59,14 @@ def create_app(
     # A doubled slash is another address, not a redirect with a page of HTML.
     app.url_map.merge_slashes = False
     context.install(app, settings, store, library)
+    app.extensions["distilq.live"] = Live(store)
     logs.install(app)
     problems.install(app)
     auth.install(app, settings.auth, ring)
     sites.install(app)
     openai_errors.install(app)
     tgi_errors.install(app)
-    own = (jobs, job, events, deliveries, score, me, status, metrics, admin, dead, pages)
+    own = (jobs, job, events, deliveries, score, me, status, stats, metrics, admin, dead, pages)
     for part in (*own, completions, models, files, batches, tgi):
         app.register_blueprint(part.blueprint)
     app.after_request(_add_headers)

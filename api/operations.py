@@ -13,6 +13,7 @@ from distilq.cluster import Info, JobPage, QueueState, WorkerState
 from distilq.deaths import DeadPage
 from distilq.deliveries import Deliveries
 from distilq.jobs import BatchRequest, Job, JobRequest, StatusRequest
+from distilq.stats import Stats
 from distilq.timeline import Timeline
 
 from . import schemas
@@ -364,6 +365,18 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("get", "/v1/workers"): Operation(
         "getWorkers", "Who is working", {200: Reply("Live workers", schemas.Workers)}, STORE
+    ),
+    ("get", "/v1/stats"): Operation(
+        "getStats",
+        "The last hour: a point every ten seconds, and quantiles",
+        {200: Reply("Points and quantiles", Stats)},
+        STORE,
+    ),
+    ("get", "/v1/stats/events"): Operation(
+        "followStats",
+        "Watch as server-sent events: history, then snapshot or problem, until you leave",
+        {200: Reply("Events", media_type="text/event-stream")},
+        (e.TooManyWaiting, *STORE),
     ),
     ("post", "/v1/workers/{worker_id}:drain"): Operation(
         "drainWorker",

@@ -23,10 +23,11 @@ COMMON_COMMANDS = (
     *("get", "mget", "set", "del", "exists", "expire", "pexpireat", "publish"),
     *("hget", "hmget", "hgetall", "hset", "hdel", "hincrby"),
     *("lpush", "rpush", "llen", "rpop", "lrange", "lrem"),
-    *("zadd", "zrem", "zscore", "zrange", "zrangebyscore", "smembers", "xadd"),
+    *("zadd", "zrem", "zscore", "zrange", "zrangebyscore", "zcard", "smembers"),
+    *("xadd", "xrevrange"),
 )
 API_COMMANDS = (
-    *("persist", "zcard", "zrevrangebyscore", "sadd", "srem", "subscribe", "xread"),
+    *("persist", "zrevrangebyscore", "sadd", "srem", "subscribe", "xread"),
     *("zrevrank", "zrevrange", "zcount", "expireat"),
 )
 WORKER_COMMANDS = ("script|exists", "brpop", "blpop", "incrby", "sismember", "zremrangebyscore")

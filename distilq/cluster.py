@@ -56,6 +56,12 @@ class WorkerState(BaseModel):
     paused: int = Field(
         0, description="bulk rows that gave way to interactive ones, since the start"
     )
+    recent_rows: list[int] = Field(
+        [], description="rows decoded in each of the last 120 passes of the model, oldest first"
+    )
+    recent_prefill: list[int] = Field(
+        [], description="prompt tokens that the same passes prefilled"
+    )
     draining: bool = Field(False, description="it ends what it holds and takes no more jobs")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +59,11 @@ class Observations:
             self._fields[f"{name}:{label}:{bucket}"] += times
             self._fields[f"{name}:{label}:sum"] += round(value * UNIT) * times
 
+    def count(self, name: str, times: int) -> None:
+        """What only its number matters of."""
+        with self._lock:
+            self._fields[f"{name}::total"] += times
+
     def take(self) -> dict[str, int]:
         """All of it: what is to be added to each field of the hash."""
         with self._lock:
@@ -69,6 +74,28 @@ class Observations:
         """It could not be added."""
         with self._lock:
             self._fields.update(fields)
+
+
+def total(fields: Mapping[bytes, bytes], name: str) -> int:
+    """How much has been counted under a name."""
+    return int(fields.get(f"{name}::total".encode(), 0))
+
+
+def quantile(bounds: Sequence[float], counts: Sequence[int], q: float) -> float | None:
+    """What a share `q` of the observations is at most, `counts` in all; None if there are none.
+
+    As Prometheus' histogram_quantile has it: linear within a bucket, the first of which begins at
+    0; of the bucket without a bound its lower bound.
+    """
+    rank, below = q * sum(counts), 0
+    for bucket, count in enumerate(counts):
+        if count and below + count >= rank:
+            if bucket == len(bounds):
+                return float(bounds[-1])
+            lower = bounds[bucket - 1] if bucket else 0.0
+            return lower + (bounds[bucket] - lower) * (rank - below) / count
+        below += count
+    return None
 
 
 def read(fields: Mapping[bytes, bytes]) -> list[Histogram]:

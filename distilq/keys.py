@@ -263,6 +263,16 @@ def histograms(model: str) -> str:
     return _of(model, "histograms")
 
 
+def ended(model: str) -> str:
+    """HASH: jobs of this model that have ended, by status, since the first start."""
+    return _of(model, "ended")
+
+
+def samples(model: str) -> str:
+    """STREAM: one entry per STEP_S of the last hour (`distilq/samples.py`), by its time in ms."""
+    return _of(model, "samples")
+
+
 def drain(model: str) -> str:
     """Prefix of the counters of finished jobs per DRAIN_BUCKET_S."""
     return _of(model, "drain:")

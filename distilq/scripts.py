@@ -32,6 +32,7 @@ NAMES = (
     "release",
     "renew",
     "resume",
+    "sample",
     "stage",
     "submit",
     "sweep",
@@ -85,6 +86,7 @@ class Scripts:
     release: Script
     renew: Script
     resume: Script
+    sample: Script
     stage: Script
     submit: Script
     sweep: Script

@@ -39,8 +39,10 @@ from distilq.jobs import Job, JobRequest, JobStatus, Priority, QueuePlace, new_i
 from distilq.once import IN_FLIGHT, Once, batch_ids
 from distilq.owner import EVERYBODY, Owner
 from distilq.readers import Readers
+from distilq.samples import Samples
 from distilq.scripts import Scripts, call_many
 from distilq.settings import Settings
+from distilq.stats import Snapshot, Stats, points_of, stats_of
 from distilq.timeline import Timeline
 from distilq.together import Together
 from distilq.waiting import Waiters
@@ -189,6 +191,12 @@ class Jobs(Protocol):
     def dead(self) -> Dead:
         """The dead list; whose entries they are matters to nobody here."""
 
+    def stats(self) -> Stats:
+        """The last hour."""
+
+    def snapshot(self) -> Snapshot:
+        """How it stands now, all in one."""
+
     def pause(self, priority: Priority) -> None:
         """Let no worker take jobs of this priority, until `resume`."""
 
@@ -223,6 +231,7 @@ class JobStore:
         self._submit_together = Together(redis, self._scripts.submit)
         self._waiters = Waiters(redis)
         self._readers = Readers(redis)
+        self._samples = Samples(redis, self._scripts, self.model)
         self._slug = keys.slug(self.model)
         self._queues = queue.queues(self.model)
 
@@ -560,6 +569,21 @@ class JobStore:
 
     def dead(self) -> Dead:
         return DeadList(self)
+
+    @reaches_redis
+    def stats(self) -> Stats:
+        return stats_of(self._samples.last_hour(), self._samples.take())
+
+    @reaches_redis
+    def snapshot(self) -> Snapshot:
+        workers = self.workers()
+        points = points_of(self._samples.newest(2))
+        return Snapshot(
+            queue=listing.queue_state(self.redis, self.model, len(workers)),
+            workers=workers,
+            point=points[-1] if points else None,
+            dead=self.redis.zcard(keys.dead(self.model)),
+        )
 
     @reaches_redis
     def pause(self, priority: Priority) -> None:

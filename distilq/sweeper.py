@@ -1,8 +1,9 @@
-"""What is due although nobody asks: lapsed leases, missed start deadlines, old tombstones.
+"""What is due although nobody asks: lapsed leases, missed start deadlines, old tombstones, samples.
 
 Every worker and every API process has a sweeper, and one of them at a time sweeps, so that what is
 promised holds with no worker alive. It keeps still until Redis has answered for a whole lease
-period: after an outage, or a leap of Redis' clock, no worker has had the time to renew.
+period: after an outage, or a leap of Redis' clock, no worker has had the time to renew. Samples for
+the last hour are taken by whichever comes first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from redis.exceptions import RedisError
 from distilq import keys, queue
 from distilq.connection import RedisClient
 from distilq.errors import Poisoned
+from distilq.samples import Samples
 from distilq.scripts import Scripts
 
 log = logging.getLogger("distilq.sweeper")
@@ -44,11 +46,14 @@ class Sweeper:
         self._redis = redis
         self._scripts = Scripts(redis)
         self._slug = keys.slug(model)
+        self._samples = Samples(redis, self._scripts, model)
         self._id = sweeper_id or secrets.token_hex(8)
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._in_touch_since: float | None = None
         self._clocks_apart: float | None = None
+        #: By Redis' clock, when it was last looked at.
+        self._now_s = 0.0
 
     def start(self) -> None:
         """Sweep from a thread of its own until `stop`; again after a fork, if called again."""
@@ -70,12 +75,24 @@ class Sweeper:
                 log.warning("not swept: %s", error)
             except Exception:  # without this thread nothing that is due would be done here
                 log.exception("not swept")
+            else:
+                self._sample()
+
+    def _sample(self) -> None:
+        """Without it the last hour has a hole; nothing else must suffer from that."""
+        try:
+            self._samples.keep_if_due(self._now_s)
+        except RedisError as error:
+            log.warning("not sampled: %s", error)
+        except Exception:
+            log.exception("not sampled")
 
     def in_touch(self) -> bool:
         """Whether Redis has answered, by a clock that ran, for a whole lease period."""
         seconds, micros = self._redis.time()
         now = time.monotonic()
-        apart = seconds + micros / 1e6 - now
+        self._now_s = seconds + micros / 1e6
+        apart = self._now_s - now
         leapt = self._clocks_apart is not None and abs(apart - self._clocks_apart) > LEAP_S
         self._clocks_apart = apart
         if self._in_touch_since is None or leapt:

@@ -55,6 +55,7 @@ from distilq.listing import one_of
 from distilq.once import Once
 from distilq.owner import EVERYBODY, Owner
 from distilq.rates import WINDOW_S, Quota
+from distilq.stats import Sample, Snapshot, Stats, points_of, stats_of, times_of
 from distilq.store import GIVE_UP_S, Observed, never
 from distilq.testing_dead import Graves, MemoryDead
 from distilq.timeline import Timeline
@@ -142,6 +143,8 @@ class MemoryStore:
         #: Called with the id whenever somebody begins to wait: a place to play the worker.
         self.on_wait: Callable[[str], Any] = lambda job_id: None
         self.alive: list[WorkerState] = []
+        #: What `sample` has kept.
+        self.samples: list[Sample] = []
         self.owner = EVERYBODY
         #: Priorities that a worker would leave alone.
         self.paused: set[Priority] = set()
@@ -328,6 +331,14 @@ class MemoryStore:
         self.ping()
         return list(self.alive)
 
+    def stats(self) -> Stats:
+        return stats_of(self.samples, self._sample())
+
+    def snapshot(self) -> Snapshot:
+        points = points_of(self.samples[-2:])
+        point = points[-1] if points else None
+        return Snapshot(queue=self.queue(), workers=self.workers(), point=point, dead=0)
+
     def drain_worker(self, worker_id: str) -> WorkerState:
         return self._mark(worker_id, draining=True)
 
@@ -339,6 +350,10 @@ class MemoryStore:
             raise StoreUnavailable("the fake is down")
 
     # What a worker would do
+
+    def sample(self) -> None:
+        """What one process does in every step of the last hour."""
+        self.samples.append(self._sample())
 
     def start(self, job_id: str) -> Job:
         """queued -> running."""
@@ -402,6 +417,21 @@ class MemoryStore:
         )
 
     # How it is kept
+
+    def _sample(self) -> Sample:
+        queue, totals = self.queue(), self.observed().totals
+        return Sample(
+            at=self.clock(),
+            queued={name: level.jobs for name, level in queue.priorities.items()},
+            oldest_age_s={name: level.oldest_age_s for name, level in queue.priorities.items()},
+            running=queue.running,
+            workers=queue.workers,
+            rows=sum(worker.rows for worker in self.alive),
+            succeeded=totals.get("succeeded", 0),
+            failed=totals.get("failed", 0),
+            tokens=totals["generated_tokens"],
+            times=times_of([]),
+        )
 
     def _follow(
         self, job: Job, after: Place | None, give_up: Callable[[], bool]

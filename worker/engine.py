@@ -28,6 +28,9 @@ log = logging.getLogger("distilq.engine")
 #: many long inputs stalls the rows that run.
 PLANNING_S = 0.005
 
+#: Passes of the model that a worker remembers, for a picture of its batch.
+RECENT_PASSES = 120
+
 
 @dataclass(frozen=True)
 class EngineStats:
@@ -72,6 +75,9 @@ class Engine:
         self._finished: list[tuple[str, Outcome]] = []
         self._emitted: list[Emitted] = []
         self._steps = self._row_steps = self._generated = self._prefilled = 0
+        #: Rows decoded and tokens prefilled by each of the last passes, a ring.
+        self._passes = 0
+        self._recent = [(0, 0)] * RECENT_PASSES
         self.observations = Observations()
         self._decoded_at = 0.0
         model.reserve(max_batch_tokens)
@@ -119,6 +125,14 @@ class Engine:
         with self._arrived:
             jobs = [*self._jobs.values(), *self._inbox]
         return {job.key: (job.tokens_done, job.sequences_done) for job in jobs}
+
+    def recent(self) -> list[tuple[int, int]]:
+        """Rows decoded and prompt tokens prefilled by each of the last passes, oldest first."""
+        passes, ring = self._passes, [*self._recent]
+        if passes < RECENT_PASSES:
+            return ring[:passes]
+        first = passes % RECENT_PASSES
+        return ring[first:] + ring[:first]
 
     @property
     def stats(self) -> EngineStats:
@@ -187,8 +201,11 @@ class Engine:
             return
         self._note_start(rows)
         logits, found = self.model.forward(rows, chunks)
+        before = self._prefilled
         for chunk, candidates in zip(chunks, found, strict=True):
             self._note_prefilled(chunk, candidates)
+        self._recent[self._passes % RECENT_PASSES] = (len(rows), self._prefilled - before)
+        self._passes += 1
         if rows:
             self._decode(rows, self.model.sample(logits, rows))
 
@@ -217,12 +234,14 @@ class Engine:
         self._steps += 1
         self._row_steps += len(rows)
         self._observe_step(rows)
+        before = self._generated
         for number, row in enumerate(rows):
             if row.to_replay:  # its token is known: the step was for its keys
                 row.to_replay -= 1
             else:
                 self._generated += 1
                 self._emit(row, number, draws)
+        self.observations.count("generated_tokens", self._generated - before)
 
     def _observe_step(self, rows: Sequence[Row]) -> None:
         """Every row that had a token before gets its next one now."""

@@ -26,6 +26,7 @@ class WorkerFace:
 
     def state(self) -> WorkerState:
         info, stats = self._engine.model.info, self._engine.stats
+        recent = self._engine.recent()
         return WorkerState(
             id=self._id,
             host=socket.gethostname(),
@@ -48,4 +49,6 @@ class WorkerFace:
             generated_tokens=stats.generated_tokens,
             prefill_tokens=stats.prefill_tokens,
             paused=stats.paused,
+            recent_rows=[rows for rows, _ in recent],
+            recent_prefill=[prefilled for _, prefilled in recent],
         )

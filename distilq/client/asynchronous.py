@@ -14,6 +14,7 @@ from typing_extensions import Self, Unpack
 from distilq.cluster import Info, MissingJob, QueueState, WorkerState
 from distilq.deaths import DeadSummary
 from distilq.jobs import Job, JobStatus
+from distilq.stats import Stats
 from distilq.timeline import Timeline
 
 from . import batches, jobs, many, operators
@@ -190,6 +191,10 @@ class AsyncClient:
     async def queue(self) -> QueueState:
         """How much is queued."""
         return await self._run(many.fetch(QueueState, "/v1/queue", self._retries))
+
+    async def stats(self) -> Stats:
+        """The last hour: a point every ten seconds, and quantiles."""
+        return await self._run(many.fetch(Stats, "/v1/stats", self._retries))
 
     async def workers(self) -> list[WorkerState]:
         """Those that are alive."""

@@ -14,6 +14,7 @@ from typing_extensions import Self, Unpack
 from distilq.cluster import Info, MissingJob, QueueState, WorkerState
 from distilq.deaths import DeadSummary
 from distilq.jobs import Job, JobStatus
+from distilq.stats import Stats
 from distilq.timeline import Timeline
 
 from . import batches, jobs, many, operators
@@ -250,6 +251,10 @@ class Client:
     def queue(self) -> QueueState:
         """How much is queued."""
         return self._run(many.fetch(QueueState, "/v1/queue", self._retries))
+
+    def stats(self) -> Stats:
+        """The last hour: a point every ten seconds, and quantiles."""
+        return self._run(many.fetch(Stats, "/v1/stats", self._retries))
 
     def workers(self) -> list[WorkerState]:
         """Those that are alive."""

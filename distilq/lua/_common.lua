@@ -90,10 +90,15 @@ local function finalize_with(id, from, to, now, ttl, watchers, owner, streams, h
   for channel in string.gmatch(watchers or '', '%S+') do redis.call('PUBLISH', channel, id) end
 end
 
+local function count_end(slug, to, jobs)
+  redis.call('HINCRBY', TOTALS, to, jobs)
+  redis.call('HINCRBY', of_model(slug, 'ended'), to, jobs)
+end
+
 local function finalize(id, from, to, now)
-  local ttl, watchers, owner, streams, hook =
-    unpack(redis.call('HMGET', RECORD .. id, 'ttl_ms', 'watchers', 'owner', 'stream', 'hook'))
+  local ttl, watchers, owner, streams, hook, slug = unpack(redis.call('HMGET',
+    RECORD .. id, 'ttl_ms', 'watchers', 'owner', 'stream', 'hook', 'slug'))
   finalize_with(id, from, to, now, ttl, watchers, owner, streams, hook)
-  redis.call('HINCRBY', TOTALS, to, 1)
+  count_end(slug, to, 1)
   forget(now, 2)
 end

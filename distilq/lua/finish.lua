@@ -29,7 +29,7 @@ while i <= #ARGV do
 end
 
 if written > 0 then
-  for to, jobs in pairs(ended) do redis.call('HINCRBY', TOTALS, to, jobs) end
+  for to, jobs in pairs(ended) do count_end(slug, to, jobs) end
   redis.call('HINCRBY', TOTALS, 'generated_tokens', tokens)
   local bucket = of_model(slug, 'drain:' .. math.floor(now / 1000 / DRAIN_BUCKET_S))
   redis.call('INCRBY', bucket, written)

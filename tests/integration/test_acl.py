@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from distilq.cli.app import app
 from distilq.cli.ports import free_port
 from distilq.connection import connect
 from distilq.jobs import JobRequest, Outcome, Sequence
+from distilq.samples import Samples
+from distilq.scripts import Scripts
 from distilq.settings import Settings
 from distilq.store import JobStore
 from distilq.sweeper import Sweeper
@@ -189,8 +192,10 @@ def test_the_whole_api_works_as_its_user(
     submit_and_look(call, path)
     for action in ("pause", "resume", "purge"):
         call("POST", f"/v1/queue:{action}", 200, {"priority": "bulk"})
-    for read in ("/v1/queue", "/v1/info", "/v1/workers", "/readyz", "/about"):
+    for read in ("/v1/queue", "/v1/info", "/v1/workers", "/v1/stats", "/readyz", "/about"):
         call("GET", read, 200)
+    with client.get("/v1/stats/events", headers=bearer, buffered=False) as watching:
+        assert b"event: snapshot" in b"".join(islice(watching.iter_encoded(), 2))
     play_worker(claims)
     call("GET", f"{path}/result", 200)
     running = call("POST", "/v1/jobs", 202, JOB)["id"]
@@ -275,6 +280,7 @@ def sweep_all_there_is(admin: Any, as_api: Any, settings: Settings) -> None:
     admin.zadd(keys.EXPIRY, {"0" * 32: 1})
     sweeper = Sweeper(as_api, MODEL)
     assert not sweeper.in_touch()
+    assert Samples(as_api, Scripts(as_api), MODEL).keep()
     assert sweeper.sweep() == 2
     statuses = [store.get(job_id).status.value for job_id in (first, poisoned, late)]
     assert statuses == ["queued", "failed", "expired"]
@@ -325,6 +331,7 @@ def test_a_real_worker_works_as_its_user(
     assert worker.wait(60) == 0
     handed_back = client.get(f"/v1/jobs/{job['id']}", headers=bearer).get_json()
     assert (handed_back["status"], handed_back["attempt"]) == ("queued", 0)
+    assert admin.xlen(keys.samples(MODEL)) > 0, "it samples as its user"
     assert refused(admin) == []
 
 

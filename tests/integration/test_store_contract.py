@@ -659,6 +659,8 @@ def test_a_store_out_of_reach_says_so_whatever_is_asked(dead_store: Jobs) -> Non
         store.ping,
         store.queue,
         store.workers,
+        store.stats,
+        store.snapshot,
         lambda: store.submit(ask()),
         lambda: store.submit_many([ask()]),
         lambda: store.submit(ask(), once()),
@@ -675,6 +677,19 @@ def test_a_store_out_of_reach_says_so_whatever_is_asked(dead_store: Jobs) -> Non
     for call in calls:
         with pytest.raises(StoreUnavailable):
             call()
+
+
+def test_the_present_is_shown_all_in_one_and_the_last_hour_begins_with_the_first_sample(
+    store: Jobs, worker: Worker
+) -> None:
+    worker.start(store.submit(ask()).id)
+    store.submit(ask(priority=Priority.BULK))
+    found = store.snapshot()
+    assert (found.queue.running, found.queue.queued) == (1, 1)
+    assert (found.workers, found.point, found.dead) == ([], None, 0)
+    stats = store.stats()
+    assert stats.points == []
+    assert {each["count"] for each in stats.latency.model_dump().values()} == {0}
 
 
 @pytest.mark.parametrize("owner", [EVERYBODY, Owner("one")])

@@ -41,6 +41,8 @@ CALLS = (
         "me",
         "workers",
         "metrics",
+        "stats",
+        "stats-events",
         "pause",
         "resume",
         "purge",
@@ -141,6 +143,8 @@ class World:
             "drain": ("POST", "/v1/workers/w1:drain", None),
             "wake": ("POST", "/v1/workers/w1:resume", None),
             "drop": ("DELETE", f"/v1/dead/{job_id}", None),
+            "stats": ("GET", "/v1/stats", None),
+            "stats-events": ("GET", "/v1/stats/events", None),
         }
         method, path, asked = calls.get(name) or (
             *("POST", f"/v1/queue:{name}"),

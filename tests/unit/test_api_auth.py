@@ -43,6 +43,8 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/v1/me", None),
     ("GET", "/v1/queue", None),
     ("GET", "/v1/workers", None),
+    ("GET", "/v1/stats", None),
+    ("GET", "/v1/stats/events", None),
     ("GET", "/metrics", None),
     ("GET", "/v1/dead", None),
     ("POST", f"/v1/dead/{UNKNOWN}:requeue", None),

@@ -235,6 +235,8 @@ def test_the_service_is_described(client: Any, store: MemoryStore) -> None:
     client.submit("Once")
     assert client.queue().queued == 1
     assert client.workers() == [FAKE_WORKER]
+    store.sample()
+    assert client.stats().points[0].workers == 1
     info = client.info()
     assert info.limits.max_batch_jobs == 10_000
     assert info.serving[0].model == "fake"

@@ -10,7 +10,7 @@ import pytest
 from distilq.jobs import JobRequest, Outcome
 from distilq.parameters import Parameters
 from tests.unit.fakes import END, CountingModel
-from worker.engine import Engine
+from worker.engine import RECENT_PASSES, Engine
 from worker.rows import Draws, Row
 from worker.tokens import ByteTokenizer
 
@@ -427,6 +427,23 @@ def test_progress_and_counters_tell_what_has_been_done() -> None:
     counters = server.stats
     assert (counters.steps, counters.row_steps, counters.generated_tokens) == (2, 4, 4)
     assert counters.kv_capacity == 4096
+
+
+def test_the_last_passes_are_remembered_with_what_each_did() -> None:
+    server = engine(prefill_budget=2)
+    run(server, a=ask("abcde", max_new_tokens=3, num_return_sequences=2))
+    assert server.recent() == [(0, 2), (0, 2), (2, 0), (2, 0), (2, 0)]
+    run(server, a=ask("a", max_new_tokens=RECENT_PASSES + 5))
+    assert server.recent() == [(1, 0)] * RECENT_PASSES
+    run(server, a=ask("ab", max_new_tokens=2, num_return_sequences=3))
+    assert server.recent()[-4:] == [(1, 0), (0, 1), (3, 0), (3, 0)]
+    assert len(server.recent()) == RECENT_PASSES
+
+
+def test_new_tokens_are_counted_for_all_workers_together() -> None:
+    server = engine()
+    run(server, a=ask("a", max_new_tokens=7), b=ask("b", max_new_tokens=2))
+    assert server.observations.take()["generated_tokens::total"] == 9
 
 
 def test_many_mixed_jobs_all_end_and_leave_the_cache_empty() -> None:

@@ -95,7 +95,7 @@ def eta_s(redis: RedisClient, model: str, jobs: int) -> float | None:
     return round(jobs / rate, 1) if rate else None
 
 
-def queue_state(redis: RedisClient, model: str, workers: int) -> QueueState:
+def queue_state(redis: RedisClient, model: str, workers: Sequence[WorkerState]) -> QueueState:
     counters = redis.hgetall(keys.counters(model))
     queued = max(0, _int(counters, "jobs"))
     rate = drain_rate(redis, model)
@@ -108,7 +108,7 @@ def queue_state(redis: RedisClient, model: str, workers: int) -> QueueState:
         drain_jobs_per_s=round(rate, 3),
         paused=_paused(redis, model),
         eta_s=round(queued / rate, 1) if rate else None,
-        workers=workers,
+        workers=sum(not worker.draining for worker in workers),
     )
 
 

@@ -52,7 +52,7 @@ class Samples:
     def take(self) -> Sample:
         """How it stands now."""
         workers = listing.workers(self._redis, self._model)
-        queue = listing.queue_state(self._redis, self._model, len(workers))
+        queue = listing.queue_state(self._redis, self._model, workers)
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(keys.histograms(self._model))
         pipe.hmget(keys.ended(self._model), "succeeded", "failed")

@@ -531,9 +531,7 @@ class JobStore:
 
     @reaches_redis
     def queue(self) -> QueueState:
-        return listing.queue_state(
-            self.redis, self.model, sum(not worker.draining for worker in self.workers())
-        )
+        return listing.queue_state(self.redis, self.model, self.workers())
 
     @reaches_redis
     def workers(self) -> list[WorkerState]:
@@ -579,7 +577,7 @@ class JobStore:
         workers = self.workers()
         points = points_of(self._samples.newest(2))
         return Snapshot(
-            queue=listing.queue_state(self.redis, self.model, len(workers)),
+            queue=listing.queue_state(self.redis, self.model, workers),
             workers=workers,
             point=points[-1] if points else None,
             dead=self.redis.zcard(keys.dead(self.model)),

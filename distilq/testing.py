@@ -336,8 +336,12 @@ class MemoryStore:
 
     def snapshot(self) -> Snapshot:
         points = points_of(self.samples[-2:])
-        point = points[-1] if points else None
-        return Snapshot(queue=self.queue(), workers=self.workers(), point=point, dead=0)
+        return Snapshot(
+            queue=self.queue(),
+            workers=self.workers(),
+            point=points[-1] if points else None,
+            dead=len(self.graves.entries),
+        )
 
     def drain_worker(self, worker_id: str) -> WorkerState:
         return self._mark(worker_id, draining=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flask import Flask, Response
 
 from distilq.access import Ring
@@ -28,12 +30,16 @@ from . import (
     sites,
     stats,
     status,
+    traces,
 )
 from .live import Live
 from .openai import batches, completions, files, models
 from .openai import errors as openai_errors
 from .tgi import errors as tgi_errors
 from .tgi import routes as tgi
+
+if TYPE_CHECKING:
+    from distilq.spans import Traces
 
 #: Of what is no page.
 CONTENT_SECURITY_POLICY = (
@@ -48,7 +54,11 @@ HEADERS = [
 
 
 def create_app(
-    settings: Settings, store: Jobs, ring: Ring | None = None, library: Library | None = None
+    settings: Settings,
+    store: Jobs,
+    ring: Ring | None = None,
+    library: Library | None = None,
+    tracer: Traces | None = None,
 ) -> Flask:
     """The HTTP API over `store`, for the keys of `ring`, with the files and batches of `library`.
 
@@ -61,6 +71,8 @@ def create_app(
     context.install(app, settings, store, library)
     app.extensions["distilq.live"] = Live(store)
     logs.install(app)
+    if tracer is not None:
+        traces.install(app, tracer)
     problems.install(app)
     auth.install(app, settings.auth, ring)
     sites.install(app)

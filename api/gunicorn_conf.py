@@ -75,6 +75,13 @@ def post_worker_init(worker: Any) -> None:
     _collect_less_often()
 
 
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Send the last spans."""
+    app = getattr(worker, "wsgi", None)  # none where the process never came to serve
+    if app is not None and (traces := app.extensions.get("distilq.traces")):
+        traces.close()
+
+
 def _collect_less_often() -> None:
     """Keep Python's garbage collector from what is there for good, and from looking all the time.
 

@@ -26,7 +26,7 @@ def _begin() -> None:
 
 def _end(response: Response) -> Response:
     if log.isEnabledFor(logging.INFO):
-        route = request.url_rule.rule if request.url_rule else "none"
+        route = route_of() or "none"
         took_ms = round(1000 * (time.monotonic() - g.began_at), 3)
         facts = {
             "method": request.method,
@@ -34,14 +34,19 @@ def _end(response: Response) -> Response:
             "status": response.status_code,
             "duration_ms": took_ms,
         }
-        if job_id := _job_id(response):
+        if job_id := job_id_of(response):
             facts["job_id"] = job_id
         words = "%s %s %d %.3f ms"
         log.info(words, request.method, route, response.status_code, took_ms, extra=facts)
     return response
 
 
-def _job_id(response: Response) -> str:
+def route_of() -> str:
+    """The route of this request; nothing where there is none."""
+    return request.url_rule.rule if request.url_rule else ""
+
+
+def job_id_of(response: Response) -> str:
     """The job that a request was about, if it was about one."""
     known: str | None = response.headers.get("X-Job-Id") or (request.view_args or {}).get("job_id")
     return known or response.headers.get("Location", "").rpartition("/")[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distilq import tracing
 from distilq.access import KeyRing
 from distilq.archive import Library
 from distilq.connection import connect
@@ -14,7 +15,9 @@ from .batches.runner import Runner
 
 settings = Settings.from_env()
 redis = connect(settings.redis_url)
+traces = tracing.begin(settings, "distilq-api")  # gunicorn loads this module after its fork
 library = Library.over(redis, settings)
-app = create_app(settings, JobStore(redis, settings), KeyRing(redis), library)
+store = JobStore(redis, settings, traces)
+app = create_app(settings, store, KeyRing(redis), library, traces)
 app.extensions["distilq.sweeper"] = Sweeper(redis, settings.model)  # started in each process
 app.extensions["distilq.batches"] = Runner(app, library)  # as well

@@ -43,6 +43,8 @@ class Claim(NamedTuple):
     waited_ms: int = 0
     #: Of the HTTP request, or the batch, that submitted it.
     request_id: str = ""
+    #: The span in which it was submitted, if that is to be traced.
+    traceparent: str = ""
 
     @property
     def key(self) -> str:
@@ -94,9 +96,9 @@ class Claims:
         return [
             Claim(
                 *(i.decode(), fence, int(rows), int(cost), level.decode(), bool(alone)),
-                *(request, waited_ms, request_id.decode()),
+                *(request, waited_ms, request_id.decode(), span.decode()),
             )
-            for i, fence, rows, cost, level, alone, request, waited_ms, request_id in claimed
+            for i, fence, rows, cost, level, alone, request, waited_ms, request_id, span in claimed
         ]
 
     def finish(self, done: Sequence[tuple[Claim, Outcome]], served_by: Mapping[str, str]) -> None:

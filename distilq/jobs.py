@@ -261,6 +261,10 @@ class Outcome(BaseModel):
     error: dict[str, Any] | None = None
     usage: Usage = Usage()
     metrics: Metrics = Metrics()
+    #: For its trace, not for its record: when its first row came into the batch, in milliseconds as
+    #: those of `metrics`, and in how many steps it was decoded.
+    admitted_ms: float | None = None
+    steps: int = 0
 
 
 class QueuePlace(BaseModel):

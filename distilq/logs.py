@@ -17,15 +17,26 @@ from distilq.settings import Settings
 #: On whose behalf jobs are submitted here: the request's id, or a batch's. It goes into the record.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
+#: The span, where there are traces, of what is done here, as W3C Trace Context writes it. It goes
+#: into the record as well.
+TRACEPARENT: ContextVar[str] = ContextVar("traceparent", default="")
+
 TEXT = "%(levelname)s %(message)s"
 
 
+def trace_id(traceparent: str) -> str:
+    """The trace that a span is a part of."""
+    return traceparent[3:35]
+
+
 class WithRequestId(logging.Filter):
-    """Gives every record the id on whose behalf it was made."""
+    """Gives every record the ids of the request, and of the trace, on whose behalf it was made."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if (known := REQUEST_ID.get()) and not hasattr(record, "request_id"):
             record.request_id = known
+        if (span := TRACEPARENT.get()) and not hasattr(record, "trace_id"):
+            record.trace_id = trace_id(span)
         return True
 
 

@@ -30,7 +30,7 @@ from distilq.jobs import (
     Urls,
     Usage,
 )
-from distilq.logs import REQUEST_ID
+from distilq.logs import REQUEST_ID, TRACEPARENT
 from distilq.parameters import Parameters
 from distilq.webhooks.rules import host_of
 
@@ -54,6 +54,8 @@ def common_fields(model: str, owner: str) -> list[str | int]:
     fields: list[str | int] = ["v", keys.VERSION, "model", model, "slug", keys.slug(model)]
     if request_id := REQUEST_ID.get():
         fields += ["request_id", request_id]
+    if (traceparent := TRACEPARENT.get()).endswith("-01"):  # of one that is not sampled nothing is
+        fields += ["traceparent", traceparent]
     return [*fields, "owner", owner] if owner else fields
 
 

@@ -5,14 +5,16 @@ pydantic-settings does the reading: typed, with an error that names the variable
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Auth = Literal["auto", "on", "off"]
 Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
+Traces = Literal["off", "otlp"]
 
 
 class Settings(BaseSettings):
@@ -80,8 +82,18 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="info: a line per request, and per job that starts or ends"
     )
+    traces: Traces = Field(
+        "off", description="otlp: to where OTEL_EXPORTER_OTLP_ENDPOINT says; needs the extra otel"
+    )
     api_processes: int = Field(1, ge=1, le=64, description="gunicorn processes")
     api_threads: int = Field(320, ge=1, le=1024, description="threads per gunicorn process")
+
+    @field_validator("traces")
+    @classmethod
+    def _can_be_made(cls, traces: Traces) -> Traces:
+        if traces == "otlp" and not _has_otel():
+            raise ValueError("otlp needs the extra otel: pip install 'distilq[otel]'")
+        return traces
 
     @classmethod
     def from_env(cls) -> Settings:
@@ -91,3 +103,10 @@ class Settings(BaseSettings):
             pydantic.ValidationError: a variable has a value that it cannot take.
         """
         return cls()
+
+
+def _has_otel() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http.trace_exporter") is not None
+    except ModuleNotFoundError:  # one of its parents is not there
+        return False

@@ -10,8 +10,9 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from typing_extensions import Self
 
@@ -46,6 +47,9 @@ from distilq.stats import Snapshot, Stats, points_of, stats_of
 from distilq.timeline import Timeline
 from distilq.together import Together
 from distilq.waiting import Waiters
+
+if TYPE_CHECKING:
+    from distilq.spans import Traces
 
 #: Records written per Lua call, so that no call holds Redis for more than a few milliseconds.
 STAGED_PER_CALL = 200
@@ -222,9 +226,12 @@ def _wait(woken: threading.Event, deadline: float, give_up: Callable[[], bool]) 
 class JobStore:
     """The `Jobs` of one model's queue, over Redis."""
 
-    def __init__(self, redis: RedisClient, settings: Settings) -> None:
+    def __init__(
+        self, redis: RedisClient, settings: Settings, traces: Traces | None = None
+    ) -> None:
         self.redis = redis
         self.settings = settings
+        self._traces = traces
         self.model = settings.model
         self.owner = EVERYBODY
         self._scripts = Scripts(redis)
@@ -244,6 +251,10 @@ class JobStore:
 
     @reaches_redis
     def submit(self, request: JobRequest, once: Once | None = None) -> Job:
+        with self._sending(1):
+            return self._submit(request, once)
+
+    def _submit(self, request: JobRequest, once: Once | None) -> Job:
         job_id, request = new_id(), request.resolved()
         name, cost = self._queues[request.priority.value], request.cost
         answer = self._submit_together(
@@ -270,6 +281,12 @@ class JobStore:
         seed = new_id()
         if once is not None and (earlier := self._begun(once, seed)):
             return earlier
+        with self._sending(len(requests)):
+            return self._submit_all(requests, seed, once)
+
+    def _submit_all(
+        self, requests: Sequence[JobRequest], seed: str, once: Once | None
+    ) -> list[str]:
         job_ids, staging, cost = batch_ids(seed, len(requests)), keys.staging(new_id()), 0
         with Ahead(self.redis, self._scripts.stage, [staging]) as stage:
             for start in range(0, len(requests), STAGED_PER_CALL):
@@ -285,6 +302,12 @@ class JobStore:
             return once.ids(answer[1])
         self._admitted(answer)
         return job_ids
+
+    def _sending(self, jobs: int) -> AbstractContextManager[None]:
+        """Within it, where there are traces, new jobs are a part of its span."""
+        if self._traces is None:
+            return nullcontext()
+        return self._traces.sending(self.model, jobs)
 
     @reaches_redis
     def recall(self, once: Once) -> list[str] | None:

@@ -339,7 +339,7 @@ class Engine:
     def _run(self, job: ActiveJob) -> outcomes.Run:
         steps = self._steps - job.steps_before
         mean = (self._row_steps - job.row_steps_before) / steps if steps else None
-        return outcomes.Run(ended_at=time.monotonic(), batch_size=mean)
+        return outcomes.Run(ended_at=time.monotonic(), steps=steps, batch_size=mean)
 
 
 def _holder(prompt: Prompt) -> Row:

@@ -19,6 +19,7 @@ class Run:
     """How a job ran, as the engine's clock and counters saw it."""
 
     ended_at: float
+    steps: int
     batch_size: float | None
 
 
@@ -64,13 +65,12 @@ def succeeded(job: ActiveJob, run: Run, tokenizer: Tokenizer) -> Outcome:
             [_text(row, tokenizer) for row in _best(_rows_of(job, prompt))]
             for prompt in job.prompts
         ],
-        usage=_usage(job),
-        metrics=_metrics(job, run),
+        **_facts(job, run),
     )
 
 
 def failed(job: ActiveJob, run: Run, error: DistilqError) -> Outcome:
-    return Outcome(error=error.problem(), usage=_usage(job), metrics=_metrics(job, run))
+    return Outcome(error=error.problem(), **_facts(job, run))
 
 
 def partial(job: ActiveJob, tokenizer: Tokenizer) -> list[list[dict[str, Any]]]:
@@ -113,6 +113,17 @@ def _text(row: Row, tokenizer: Tokenizer) -> Text:
         logprobs=row.logprobs if row.parameters.logprobs is not None else None,
         prompt_logprobs=known,
     )
+
+
+def _facts(job: ActiveJob, run: Run) -> dict[str, Any]:
+    """What every outcome says of its job, however it ended."""
+    admitted = job.admitted_at
+    return {
+        "usage": _usage(job),
+        "metrics": _metrics(job, run),
+        "admitted_ms": None if admitted is None else 1000 * (admitted - job.submitted_at),
+        "steps": 0 if job.first_token_at is None else run.steps,
+    }
 
 
 def _usage(job: ActiveJob) -> Usage:

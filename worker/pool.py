@@ -15,16 +15,18 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery.concurrency.base import BasePool
 from celery.worker import state
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
+from distilq import tracing
 from distilq.claims import Claim, status_of
 from distilq.errors import GenerationFailed
 from distilq.jobs import JobRequest, Outcome
+from distilq.logs import trace_id
 from distilq.settings import Settings
 from distilq.sweeper import Sweeper
 
@@ -36,6 +38,9 @@ from .rows import Emitted
 from .state import WorkerFace
 from .streams import Streams
 from .watchdog import EXIT_STATUS, Watchdog
+
+if TYPE_CHECKING:
+    from distilq.spans import Traces
 
 log = logging.getLogger("distilq.pool")
 
@@ -75,7 +80,8 @@ def _loaded(settings: Settings) -> Engine:
 
 def _ids(claim: Claim) -> dict[str, Any]:
     """By which a job is found in the log."""
-    return {"job_id": claim.id, "request_id": claim.request_id}
+    ids = {"job_id": claim.id, "request_id": claim.request_id}
+    return {**ids, "trace_id": trace_id(claim.traceparent)} if claim.traceparent else ids
 
 
 def _log_end(claim: Claim, outcome: Outcome) -> None:
@@ -101,6 +107,7 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         self.holdings: Holdings = options["holdings"]
         self.engine: Engine = _loaded(settings)
         self.face = WorkerFace(self.engine, settings, self.app.distilq_worker_id)
+        self.traces = tracing.begin(settings, "distilq-worker")
         self._running: dict[str, Running] = {}
         self._lock = threading.Lock()
         #: What each step gave: tokens of jobs that stream, then outcomes. None ends the thread.
@@ -243,6 +250,8 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         if log.isEnabledFor(logging.INFO):
             for claim, outcome in outcomes:
                 _log_end(claim, outcome)
+        if self.traces is not None:
+            self._trace(finished, self.traces)
         self._drop(r.claim for r, _ in finished)
         for key, _ in done:
             self._streams.forget(key)
@@ -264,6 +273,17 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
                 observe("time_to_first_token", waited_s + first_s, claim.priority)
             if times.run_ms is not None:
                 observe("end_to_end", waited_s + times.run_ms / 1000, claim.priority)
+
+    def _trace(self, finished: list[tuple[Running, Outcome]], traces: Traces) -> None:
+        """Spans of what has just ended here; of a claim that was lost there are none."""
+        now, model = time.monotonic(), self.app.distilq_settings.model
+        for running, outcome in finished:
+            claim = running.claim
+            if claim.traceparent and self.holdings.get(claim.id) == claim:
+                try:
+                    traces.ran(claim, outcome, model, now - running.started)
+                except Exception:  # no job may suffer from its trace
+                    log.exception("no spans of job %s", claim.id, extra=_ids(claim))
 
     def _drop(self, claims: Iterable[Claim]) -> None:
         if self.holdings.drop(claims):
@@ -313,6 +333,8 @@ class EnginePool(BasePool):  # type: ignore[misc]  # celery has no types
         self.sweeper.stop()
         self.keeper.stop()
         self._hand_back()
+        if self.traces is not None:
+            self.traces.close()
 
     def _hand_back(self) -> None:
         try:

@@ -6,7 +6,7 @@
 --       look at, in order
 -- Returns {jobs, 1 if the worker should take nothing more until it holds nothing, 2 if it is drained}. Jobs are
 -- {id, fence, rows, cost, priority, 1 if it must run alone, request, ms from its submission to the claim, id of the
--- request that submitted it}; if the call bears the number of the last one, whose answer must have been lost, those of its jobs that this
+-- request that submitted it, span of its submission}; if the call bears the number of the last one, whose answer must have been lost, those of its jobs that this
 -- worker still holds.
 local slug, worker, call = ARGV[1], ARGV[2], ARGV[3]
 local held = tonumber(ARGV[4])
@@ -24,17 +24,19 @@ write_even_if_full()
 local function note(id, fence, r, started)
   claimed[#claimed + 1] =
     {id, fence, r.rows, r.cost, r.priority, r.suspect and 1 or 0, r.request, started - r.created,
-      r.request_id}
+      r.request_id, r.traceparent}
   ids[#ids + 1] = id .. ' ' .. fence
 end
 
 local function facts(id)
   local f = redis.call('HMGET', RECORD .. id,
     'status', 'v', 'priority', 'cost', 'rows', 'seq', 'owner', 'fence', 'worker', 'deaths', 'slug',
-    'attempt', 'start_within_ms', 'request', 'created', 'request_id', 'started')
+    'attempt', 'start_within_ms', 'request', 'created', 'request_id', 'started',
+    'traceparent')
   return {status = f[1], v = tonumber(f[2]), priority = f[3], cost = f[4], rows = f[5], seq = f[6],
     owner = f[7] or '', fence = f[8], worker = f[9], slug = f[11], attempt = f[12],
     within = f[13], request = f[14], created = f[15], request_id = f[16] or '', started = f[17],
+    traceparent = f[18] or '',
     suspect = tonumber(f[10] or 0) >= SUSPECT_DEATHS}
 end
 

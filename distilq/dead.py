@@ -141,6 +141,7 @@ class DeadList:
 
 def _summary(entry_id: str, died_ms: int, fields: Mapping[str, bytes | None]) -> DeadSummary:
     found = {name: (value or b"").decode(errors="replace") for name, value in fields.items()}
+    request = fields.get("request")
     return DeadSummary(
         id=entry_id,
         died_at=_moment(died_ms),
@@ -149,7 +150,7 @@ def _summary(entry_id: str, died_ms: int, fields: Mapping[str, bytes | None]) ->
         history=json.loads(found["history"] or "[]"),
         requeueable=found["reason"] == POISONED,
         message=found.get("message", "")[:MESSAGE_SHOWN] or None,
-        request=record.shown(fields["request"]) if fields.get("request") else None,
+        request=record.shown(request) if request else None,
     )
 
 

@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run redis lm-eval test install dev format lint types floors audit unit integration e2e browser screenshots chaos bench peers peers-full clean
+.PHONY: run redis lm-eval test install dev format lint types floors audit unit integration e2e browser screenshots docs chaos bench peers peers-full clean
 
 run: redis $(VENV)/run.stamp
 	@exec $(BIN)/distilq up $(ARGS)
@@ -40,7 +40,7 @@ $(VENV)/run.stamp: $(VENV)/pip.stamp pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
-	@$(PIP) install -c constraints.txt --group dev
+	@$(PIP) install -c constraints.txt --group dev --group docs
 	@touch $@
 
 format: dev
@@ -73,6 +73,10 @@ e2e: lm-eval
 # What README and docs show of the pages, as they look now.
 screenshots: dev
 	@SCREENSHOTS=1 $(PYTEST) tests/browser -k screenshots
+
+# The documentation as a site, in site/; what is broken in it is an error.
+docs: dev
+	@$(BIN)/python -m docs.building site
 
 # A client that tests/e2e runs, in an environment of its own.
 lm-eval: .venv-lm-eval/made.stamp ; @:
@@ -110,4 +114,4 @@ peers-full: .venv-peers-full/made.stamp ; @:
 		echo "the peers of $< cannot be installed: the benchmarks run without them"
 
 clean:
-	@rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -22,6 +22,7 @@ from distilq.errors import (
 from distilq.jobs import ID_PATTERN
 
 from . import once
+from .examples import EXAMPLES
 from .operations import OPERATIONS, RATE, Operation, Reply
 from .status import MODEL_CARD, version
 
@@ -122,7 +123,8 @@ def _operation(method: str, operation: Operation) -> Json:
         "security": [] if operation.access == "open" else [{"key": []}, {}],
     }
     if operation.body is not None:
-        content = {operation.body_type: {"schema": _ref(operation.body)}}
+        example = EXAMPLES[operation.body]
+        content = {operation.body_type: {"schema": _ref(operation.body), "example": example}}
         found["requestBody"] = {"required": True, "content": content}
     return found
 

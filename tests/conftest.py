@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from distilq.cli.ports import free_port
 from distilq.cli.redis_binary import find_redis_server
 from distilq.settings import Settings
 from tests.e2e.running import Running, launch
+
+ROOT = Path(__file__).parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -125,3 +128,14 @@ def start(redis_server_binary: Path, tmp_path: Path) -> Iterator[Callable[..., R
     for running in started:
         running.process.kill()
         running.process.wait()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the documentation as `make docs` builds it, nothing in it broken."""
+    pytest.importorskip("zensical", reason="needs zensical, which needs Python 3.11")
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, "-m", "docs.building", str(folder)]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+    return folder

@@ -163,6 +163,7 @@ def test_the_compose_files_redis_keeps_what_it_is_given() -> None:
         "audit",
         "browser",
         "screenshots",
+        "docs",
         "chaos",
         "bench",
         "peers",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from api.app import create_app
@@ -98,3 +99,14 @@ def test_limits_bear_their_names_in_json_schema() -> None:
     assert (best_of["minimum"], best_of["maximum"]) == (1, 64)
     assert parameters["seed"]["anyOf"][0]["exclusiveMaximum"] == 2**64
     assert parameters["logit_bias"]["additionalProperties"] is False
+
+
+def test_every_body_has_an_example_that_is_valid() -> None:
+    shown = 0
+    for method, path in operations():
+        body = document()["paths"][path][method].get("requestBody", {"content": {}})
+        for content in body["content"].values():
+            schema = {**content["schema"], "components": document()["components"]}
+            Draft202012Validator(schema).validate(content["example"])
+            shown += 1
+    assert shown > 8

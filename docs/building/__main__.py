@@ -1,0 +1,51 @@
+"""Build the documentation as a site; whatever is broken in it is an error.
+
+    python -m docs.building site
+
+Zensical makes it, of pages that are here, at the root, or made from the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import objects, pages, reference, settings
+
+CONFIGURATION = Path(__file__).parent.parent / "zensical.toml"
+
+
+def gather(folder: Path) -> None:
+    """Everything that the site is made of, as Markdown and pictures."""
+    pages.copy(folder)
+    made = {"api": reference, "api-objects": objects, "settings": settings}
+    for name, page in made.items():
+        (folder / f"{name}.md").write_text(page.markdown())
+
+
+def build(target: Path) -> int:
+    """Put the site into `target`; the exit status of Zensical."""
+    with tempfile.TemporaryDirectory() as work:
+        gather(Path(work) / "pages")
+        shutil.copy(CONFIGURATION, work)
+        program = Path(sys.executable).with_name("zensical")
+        done = subprocess.run([program, "build", "--strict"], cwd=work)
+        if done.returncode == 0:
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.move(Path(work) / "site", target)
+    return done.returncode
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m docs.building")
+    parser.add_argument("target", type=Path, help="folder that is replaced by the site")
+    return build(parser.parse_args(arguments).target)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,96 @@
+"""Every example of the API reference is answered as the document says."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.openapi import document
+from api.pages import VERSION
+from docs.building.curl import URL, command
+from tests.e2e.running import Running, clean_environment
+
+pytestmark = pytest.mark.timeout(400)  # see test_up.py
+
+OPERATIONS = [
+    pytest.param(method, path, id=item[method]["operationId"])
+    for path, item in document()["paths"].items()
+    for method in item
+    if method != "parameters"
+]
+LINE = '{"custom_id": "a", "method": "POST", "url": "/v1/jobs", "body": {"inputs": "The sea"}}\n'
+FILE_OF_EXAMPLE = "file-0123456789abcdef0123456789abcdef"
+
+
+def job(http: httpx.Client) -> str:
+    """One that has ended, and has told its tokens."""
+    body = {"inputs": "The sea", "stream": True, "parameters": {"max_new_tokens": 3}}
+    made = http.post("/v1/jobs", json=body, headers={"Prefer": "wait=30"}).json()
+    assert made["status"] == "succeeded"
+    return str(made["id"])
+
+
+def file(http: httpx.Client) -> str:
+    made = http.post("/v1/files", data={"purpose": "batch"}, files={"file": LINE.encode()})
+    return str(made.json()["id"])
+
+
+def batch(http: httpx.Client) -> str:
+    """One that is not done, as long as its jobs wait for their priority."""
+    body = {"input_file_id": file(http), "endpoint": "/v1/jobs", "completion_window": "1h"}
+    return str(http.post("/v1/batches", json=body).json()["id"])
+
+
+MADE: dict[str, Callable[[httpx.Client], str]] = {
+    "JOB_ID": job,
+    "FILE_ID": file,
+    "BATCH_ID": batch,
+    "MODEL": lambda http: str(http.get("/v1/models").json()["data"][0]["id"]),
+    "VERSION": lambda http: VERSION,
+    "NAME": lambda http: "base.css",
+}
+
+
+@pytest.fixture
+def paused(http: httpx.Client) -> Iterator[None]:
+    """Bulk jobs wait meanwhile, and no longer."""
+    http.post("/v1/queue:pause", json={"priority": "bulk"})
+    yield
+    http.post("/v1/queue:resume", json={})
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_the_example_works(
+    service: Running,
+    http: httpx.Client,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    method: str,
+    path: str,
+) -> None:
+    operation = document()["paths"][path][method]
+    script = command(method, path, operation).replace(URL, service.url)
+    script = script.replace('"distilgpt2"', '"bundled"')
+    if path.startswith(("/v1/batches/", "/v1/queue:")):
+        request.getfixturevalue("paused")
+    needed = {name: make(http) for name, make in MADE.items() if f"${name}" in script}
+    if FILE_OF_EXAMPLE in script:
+        script = script.replace(FILE_OF_EXAMPLE, file(http))
+    (tmp_path / "requests.jsonl").write_text(LINE)
+    (tmp_path / ".curlrc").write_text('write-out = "\\n%{http_code}"\nmax-time = 60\n')
+    said = subprocess.run(
+        ["sh", "-eu"],  # noqa: S607 (a user's shell)
+        input=script,
+        cwd=tmp_path,
+        env=clean_environment(tmp_path) | needed,
+        capture_output=True,
+    )
+    assert said.returncode == 0, said.stderr
+    status = said.stdout.rpartition(b"\n")[2].decode()
+    assert status in operation["responses"], said.stdout
+    # The example's job has no webhook that could be told again.
+    assert status.startswith("2") or (path.endswith("/redeliver") and status == "409"), said.stdout

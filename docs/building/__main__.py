@@ -44,7 +44,10 @@ def build(target: Path) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m docs.building")
     parser.add_argument("target", type=Path, help="folder that is replaced by the site")
-    return build(parser.parse_args(arguments).target)
+    target = parser.parse_args(arguments).target
+    if target.exists() and not (target / "index.html").exists():
+        parser.error(f"{target} is there, and is no site that could be replaced")
+    return build(target)
 
 
 if __name__ == "__main__":

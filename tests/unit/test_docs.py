@@ -13,6 +13,7 @@ from distilq import access, deliveries, jobs, keys, parameters
 from distilq.cli.app import app
 from distilq.settings import Settings
 from distilq.webhooks import dispatcher, schedule, sending
+from docs.building import wording
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -119,3 +120,21 @@ def test_the_picture_of_how_it_works_has_the_steps_of_the_page() -> None:
     drawn = re.findall(r'class="number"[^>]*>(\d+)<', picture)
     assert sorted(drawn) == re.findall(r"^(\d+)\. \*\*`[\w/]+\.py`\*\*", page, re.MULTILINE)
     assert f"{keys.LEASE_S} s, renewed" in picture
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "integer", "minimum": 0, "maximum": 1024}, "integer, 0 to 1,024"),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, "number, above 0, at most 1"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "string or null"),
+        ({"type": "array", "items": {"$ref": "#/x/Job"}}, "list of [Job](api-objects.md#Job)"),
+        ({"enum": ["a", "b|c"]}, r'`"a"`, `"b\|c"`'),
+        (
+            {"type": "array", "items": {"type": "string", "maxLength": 5}, "maxItems": 2},
+            "list of (string, at most 5 characters), at most 2 of them",
+        ),
+    ],
+)
+def test_a_schema_is_told_in_words(schema: dict[str, object], said: str) -> None:
+    assert wording.words(schema) == said

@@ -11,7 +11,8 @@ import pytest
 
 from api.openapi import document
 from distilq.settings import Settings
-from docs.building.wording import words
+
+pytestmark = pytest.mark.timeout(400)  # see test_up.py
 
 #: What a browser loads without being asked.
 LOADED = {"script": "src", "link": "href", "img": "src", "source": "srcset", "iframe": "src"}
@@ -83,21 +84,3 @@ def test_the_settings_are_there(site: Path) -> None:
     for name in Settings.model_fields:
         assert f"<code>DISTILQ_{name.upper()}</code>" in text
     assert "random:distilgpt2" in text
-
-
-@pytest.mark.parametrize(
-    ("schema", "said"),
-    [
-        ({"type": "integer", "minimum": 0, "maximum": 1024}, "integer, 0 to 1,024"),
-        ({"type": "number", "exclusiveMinimum": 0, "maximum": 1}, "number, above 0, at most 1"),
-        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "string or null"),
-        ({"type": "array", "items": {"$ref": "#/x/Job"}}, "list of [Job](api-objects.md#Job)"),
-        ({"enum": ["a", "b|c"]}, r'`"a"`, `"b\|c"`'),
-        (
-            {"type": "array", "items": {"type": "string", "maxLength": 5}, "maxItems": 2},
-            "list of (string, at most 5 characters), at most 2 of them",
-        ),
-    ],
-)
-def test_a_schema_is_told_in_words(schema: dict[str, object], said: str) -> None:
-    assert words(schema) == said

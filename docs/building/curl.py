@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
 from .wording import Json
@@ -26,10 +27,8 @@ def command(method: str, path: str, operation: Json) -> str:
 
 
 def _address(path: str) -> str:
-    """`{job_id}` as `$JOB_ID`, quoted since a query or a space may come of it."""
-    for name in path.split("{")[1:]:
-        name = name.partition("}")[0]
-        path = path.replace(f"{{{name}}}", f"${name.upper()}")
+    """`{job_id}` as `${JOB_ID}`, quoted since a query or a space may come of it."""
+    path = re.sub(r"{(\w+)}", lambda name: f"${{{name[1].upper()}}}", path)
     return f'"{URL}{path}"' if "$" in path else URL + path
 
 

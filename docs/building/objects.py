@@ -23,7 +23,7 @@ def _section(name: str, schema: Json) -> str:
     if "properties" in schema:
         required = schema.get("required", [])
         parts.append("\n| field | type | default | |\n|---|---|---|---|\n")
-        parts += [_row(*field, required) for field in schema["properties"].items()]
+        parts += [_row(field, it, required) for field, it in schema["properties"].items()]
     else:
         parts.append(f"\n{words(schema)}\n")
     return "".join(parts)

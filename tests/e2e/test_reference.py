@@ -29,6 +29,7 @@ NOT_THERE = {
     "/v1/dead/{entry_id}:requeue": "404",
 }
 LINE = '{"custom_id": "a", "method": "POST", "url": "/v1/jobs", "body": {"inputs": "The sea"}}\n'
+CANCEL = "/v1/jobs/{job_id}/cancel"
 FILE_OF_EXAMPLE = "file-0123456789abcdef0123456789abcdef"
 
 
@@ -40,13 +41,18 @@ def job(http: httpx.Client) -> str:
     return str(made["id"])
 
 
+def waiting(http: httpx.Client) -> str:
+    """One that is not done, as long as its priority is paused."""
+    return str(http.post("/v1/jobs", json={"inputs": "The sea", "priority": "bulk"}).json()["id"])
+
+
 def file(http: httpx.Client) -> str:
     made = http.post("/v1/files", data={"purpose": "batch"}, files={"file": LINE.encode()})
     return str(made.json()["id"])
 
 
 def batch(http: httpx.Client) -> str:
-    """One that is not done, as long as its jobs wait for their priority."""
+    """One that is not done, as above."""
     body = {"input_file_id": file(http), "endpoint": "/v1/jobs", "completion_window": "1h"}
     return str(http.post("/v1/batches", json=body).json()["id"])
 
@@ -85,9 +91,11 @@ def test_the_example_works(
     operation = document()["paths"][path][method]
     script = command(method, path, operation).replace(URL, service.url)
     script = script.replace('"distilgpt2"', '"bundled"')
-    if path.startswith(("/v1/batches/", "/v1/queue:", "/v1/workers/")):
+    if path.startswith(("/v1/batches/", "/v1/queue:", "/v1/workers/")) or path == CANCEL:
         request.getfixturevalue("paused")
     needed = {name: make(http) for name, make in MADE.items() if f"${{{name}}}" in script}
+    if path == CANCEL:
+        needed["JOB_ID"] = waiting(http)
     if FILE_OF_EXAMPLE in script:
         script = script.replace(FILE_OF_EXAMPLE, file(http))
     (tmp_path / "requests.jsonl").write_text(LINE)

@@ -18,6 +18,7 @@ from pathlib import Path
 from . import objects, pages, reference, settings
 
 CONFIGURATION = Path(__file__).parent.parent / "zensical.toml"
+PROGRAM = Path(sys.executable).with_name("zensical")
 
 
 def gather(folder: Path) -> None:
@@ -33,8 +34,7 @@ def build(target: Path) -> int:
     with tempfile.TemporaryDirectory() as work:
         gather(Path(work) / "pages")
         shutil.copy(CONFIGURATION, work)
-        program = Path(sys.executable).with_name("zensical")
-        done = subprocess.run([program, "build", "--strict"], cwd=work)
+        done = subprocess.run([PROGRAM, "build", "--strict"], cwd=work)
         if done.returncode == 0:
             shutil.rmtree(target, ignore_errors=True)
             shutil.move(Path(work) / "site", target)
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m docs.building")
     parser.add_argument("target", type=Path, help="folder that is replaced by the site")
     target = parser.parse_args(arguments).target
+    if not PROGRAM.exists():
+        parser.error("this needs Zensical, which is there for Python 3.11 and newer")
     if target.exists() and not (target / "index.html").exists():
         parser.error(f"{target} is there, and is no site that could be replaced")
     return build(target)

@@ -24,7 +24,7 @@ from . import problems
 OPEN = frozenset(
     {
         *("status.livez", "status.readyz", "tgi.health"),
-        *("pages.index", "pages.about", "pages.web", "pages.openapi"),
+        *("pages.index", "pages.dashboard", "pages.about", "pages.web", "pages.openapi"),
     }
 )
 

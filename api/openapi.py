@@ -53,6 +53,7 @@ PATH_PARAMETERS: dict[str, Json] = {
     "entry_id": {"pattern": f"^(?:{ENTRY_ID.pattern})$"},
     "worker_id": {"minLength": 1},
     "version": {"minLength": 1},
+    "folder": {"minLength": 1},
     "name": {"minLength": 1},
 }
 

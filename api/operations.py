@@ -462,6 +462,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         access="open",
         shape=TGI,
     ),
+    ("get", "/dashboard"): Operation(
+        "getDashboard",
+        "How it is doing, for who runs it",
+        {200: Reply("A page", media_type="text/html")},
+        access="open",
+    ),
     ("get", "/about"): Operation(
         "getAbout",
         "What serves, what to know before it is used, and how to call it",
@@ -471,6 +477,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("get", "/web/{version}/{name}"): Operation(
         "getWebFile",
         "A script or a style sheet of the pages",
+        {
+            200: Reply("A file", headers=("ETag",), media_type="text/*"),
+            304: Reply("It is as you know it", headers=("ETag",)),
+        },
+        (e.NotFound,),
+        headers=("If-None-Match",),
+        access="open",
+    ),
+    ("get", "/web/{version}/{folder}/{name}"): Operation(
+        "getWebFileInFolder",
+        "The same of one page alone",
         {
             200: Reply("A file", headers=("ETag",), media_type="text/*"),
             304: Reply("It is as you know it", headers=("ETag",)),

@@ -1,4 +1,4 @@
-"""The pages: / to write with the model, /about, what they load, and the OpenAPI document."""
+"""The pages: to write with, the dashboard, /about; what they load, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ blueprint = Blueprint("pages", __name__)
 
 WEB = Path(__file__).parent / "web"
 TYPES = {".js": "text/javascript", ".css": "text/css"}
-FILES = {each.name: each.read_bytes() for each in WEB.iterdir() if each.suffix in TYPES}
+FILES = {
+    each.relative_to(WEB).as_posix(): each.read_bytes()
+    for each in WEB.rglob("*")
+    if each.suffix in TYPES
+}
 #: A part of their addresses: what a browser has kept is never that of another release.
 VERSION = hashlib.sha256(repr(sorted(FILES.items())).encode()).hexdigest()[:16]
 
@@ -37,6 +41,11 @@ def index() -> Response:
     return _page("index.html", card=MODEL_CARD)
 
 
+@blueprint.get("/dashboard")
+def dashboard() -> Response:
+    return _page("dashboard.html")
+
+
 @blueprint.get("/about")
 def about() -> Response:
     serving: list[ServedModel] | None
@@ -49,10 +58,12 @@ def about() -> Response:
 
 
 @blueprint.get("/web/<version>/<name>")
-def web(version: str, name: str) -> Response:
-    if name not in FILES:
+@blueprint.get("/web/<version>/<folder>/<name>")
+def web(version: str, name: str, folder: str = "") -> Response:
+    found = FILES.get(f"{folder}/{name}" if folder else name)
+    if found is None:
         raise NotFound
-    response = unless_known(Response(FILES[name], content_type=TYPES[Path(name).suffix]))
+    response = unless_known(Response(found, content_type=TYPES[Path(name).suffix]))
     if version == VERSION:  # else it is that of another release, during an upgrade say
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
     return response

@@ -15,8 +15,8 @@ export function fieldsOf(error) {
 const nameOf = ({ pointer, parameter, header }) =>
   pointer?.split("/").at(-1) ?? parameter ?? header;
 
-function wordsOf(error) {
-  if (error instanceof TypeError) return NO_CONNECTION;
+export function wordsOf(error, away = NO_CONNECTION) {
+  if (error instanceof TypeError) return away;
   const { detail } = error.body ?? {};
   const wrong = Object.entries(fieldsOf(error)).map(([n, what]) => `${LABELS[n] ?? n} ${what}`);
   const more = wrong.length ? wrong.join("; ") : detail;
@@ -26,8 +26,9 @@ function wordsOf(error) {
 export class Notice {
   #timer = null;
 
-  constructor(box) {
+  constructor(box, away) {
     this.box = box;
+    this.away = away;
     this.words = box.querySelector("p");
     this.button = box.querySelector("button");
     this.button.addEventListener("click", () => {
@@ -46,7 +47,7 @@ export class Notice {
     this.hide();
     const helps = error instanceof TypeError || error.body?.retryable || error.retryAfterS;
     this.does = helps ? again : null;
-    this.words.textContent = wordsOf(error);
+    this.words.textContent = wordsOf(error, this.away);
     this.box.hidden = false;
     if (helps) this.#countDown(Math.ceil(error.retryAfterS ?? 0));
     else this.button.textContent = "Close";

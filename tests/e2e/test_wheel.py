@@ -59,6 +59,7 @@ def test_web_lua_and_model_files_are_in_it(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     for here, there in {
         "api/web": "distilq/api/web",
+        "api/web/dashboard": "distilq/api/web/dashboard",
         "distilq/lua": "distilq/lua",
         "worker/models/bundled": "distilq/worker/models/bundled",
     }.items():

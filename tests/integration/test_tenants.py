@@ -230,5 +230,5 @@ def test_every_route_of_jobs_is_among_the_calls(client: FlaskClient, redis_clien
     of_jobs = {name for name in routes if not name.startswith(("openai_files", "openai_batches"))}
     assert of_jobs - seen == {
         *("status.livez", "status.readyz", "tgi.health"),
-        *("pages.index", "pages.about", "pages.web", "pages.openapi"),
+        *("pages.index", "pages.dashboard", "pages.about", "pages.web", "pages.openapi"),
     }

@@ -20,7 +20,7 @@ from tests.unit.api_client import CheckedClient, make_client
 UNKNOWN = "0" * 32
 JOB = {"inputs": "a"}
 STYLE = f"/web/{VERSION}/base.css"
-OPEN = ["/livez", "/readyz", "/health", "/", "/about", STYLE, "/openapi.json"]
+OPEN = ["/livez", "/readyz", "/health", "/", "/about", "/dashboard", STYLE, "/openapi.json"]
 ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/v1/jobs", JOB),
     ("GET", "/v1/jobs", None),
@@ -126,7 +126,7 @@ def test_every_route_is_either_open_or_tested_here(client: FlaskClient) -> None:
     paths = [path.replace(f"dead/{UNKNOWN}", "dead/<entry_id>") for _, path, _ in ROUTES]
     paths = [path.replace("nobody", "<worker_id>") for path in paths]
     named = {path.replace(UNKNOWN, "<job_id>") for path in paths} | {*OPEN, *OPENAIS}
-    named.add("/web/<version>/<name>")  # STYLE is one
+    named |= {"/web/<version>/<name>", "/web/<version>/<folder>/<name>"}  # STYLE is one
     assert {rule.rule for rule in client.application.url_map.iter_rules()} <= named
 
 

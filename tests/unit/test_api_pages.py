@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -12,7 +12,8 @@ from api.pages import FILES, VERSION, WEB
 from distilq.testing import FAKE_WORKER, MemoryStore
 from tests.unit.api_client import make_client
 
-PAGES = ["/", "/about"]
+PAGES = ["/", "/about", "/dashboard"]
+TEMPLATES = ["index.html", "about.html", "dashboard.html"]
 SCRIPTS = sorted(name for name in FILES if name.endswith(".js"))
 STYLES = sorted(name for name in FILES if name.endswith(".css"))
 IMPORT = re.compile(r'^import .*? from "(.*?)";$', re.MULTILINE)
@@ -33,13 +34,14 @@ def loaded(page: str) -> list[str]:
     return re.findall(r'(?:<script [^>]*src|<link [^>]*href)="([^"]*)"', page)
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", ["/", "/about"])
 def test_a_page_warns_in_the_words_of_the_card(client: FlaskClient, path: str) -> None:
     page = client.get(path).text
     assert "has to be true" in page
     assert "biases" in page
     assert 'href="https://huggingface.co/distilbert/distilgpt2"' in page
     assert 'href="openapi.json"' in page
+    assert 'href="dashboard"' in page
 
 
 def test_about_says_what_serves(client: FlaskClient, store: MemoryStore) -> None:
@@ -55,11 +57,18 @@ def test_about_says_when_nothing_serves(client: FlaskClient, store: MemoryStore)
     assert "The queue cannot be reached" in client.get("/about").text
 
 
-def test_the_page_to_write_with_opens_while_redis_is_away(
-    client: FlaskClient, store: MemoryStore
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_opens_while_redis_is_away(
+    client: FlaskClient, store: MemoryStore, path: str
 ) -> None:
     store.down = True
-    assert client.get("/").status_code == 200
+    assert client.get(path).status_code == 200
+
+
+def test_the_dashboard_leads_back(client: FlaskClient) -> None:
+    page = client.get("/dashboard").text
+    assert 'href="./"' in page
+    assert 'href="about"' in page
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -106,10 +115,12 @@ def test_nothing_else_is_a_file(client: FlaskClient, name: str) -> None:
 
 
 def test_every_file_is_loaded_by_a_page_or_a_script() -> None:
-    pages = "".join((WEB / name).read_text() for name in ("index.html", "about.html"))
-    used = {Path(address).name for address in loaded(pages)}
-    used |= {Path(each).name for name in SCRIPTS for each in IMPORT.findall(FILES[name].decode())}
-    assert used - {"data:,"} == set(FILES)
+    pages = "".join((WEB / name).read_text() for name in TEMPLATES)
+    used = {address.partition("}}/")[2] for address in loaded(pages)} - {""}
+    for name in SCRIPTS:
+        for each in IMPORT.findall(FILES[name].decode()):
+            used.add(posixpath.normpath(posixpath.join(posixpath.dirname(name), each)))
+    assert used == set(FILES)
 
 
 @pytest.mark.parametrize("name", STYLES)

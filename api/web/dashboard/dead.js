@@ -1,0 +1,96 @@
+// The dead list, for admins: why, under which workers, once more, or gone.
+
+import { get } from "../api.js";
+import { cell, made, write } from "./elements.js";
+import { age, dateOf, plural, span } from "./figures.js";
+import { Rows } from "./rows.js";
+
+const SHOWN = 10;
+
+export class Dead {
+  #cursor = null;
+  #next = null;
+
+  /** `on` has failed(error, again). */
+  constructor(shown, { deeds, confirm, since, on }) {
+    Object.assign(this, { shown, deeds, confirm, since, on });
+    const make = (entry) => this.#make(entry);
+    this.rows = new Rows(shown.table, { key: ({ id }) => id, make });
+    shown.older.addEventListener("click", () => this.#turn(this.#next));
+  }
+
+  /** Raises Problem. */
+  async look() {
+    const query = new URLSearchParams({ limit: SHOWN });
+    if (this.#cursor) query.set("cursor", this.#cursor);
+    const { entries, next, total } = await get(`v1/dead?${query}`);
+    this.#next = next;
+    this.#show(entries, total);
+  }
+
+  /** To a page of older ones, or back to the newest: null. */
+  async #turn(cursor) {
+    this.#cursor = cursor;
+    try {
+      await this.look();
+    } catch (error) {
+      this.on.failed(error, () => this.#turn(cursor));
+    }
+  }
+
+  #show(entries, total) {
+    const { table, none, older, title } = this.shown;
+    this.rows.show(entries);
+    table.hidden = !entries.length;
+    none.hidden = entries.length > 0;
+    older.hidden = this.#next === null && this.#cursor === null;
+    write(older, this.#next === null ? "Newest" : "Older");
+    write(title, total ? `Dead jobs (${total})` : "Dead jobs");
+  }
+
+  #make(entry) {
+    const id = made("span", { className: "mono", textContent: entry.id.slice(0, 8), title: entry.id });
+    const died = cell("Died", "number");
+    const cells = [
+      made("th", { scope: "row", role: "rowheader" }, id),
+      cell("Reason", "", entry.reason),
+      died,
+      cell("Deaths", "deaths", historyOf(entry.history)),
+      cell("", "deeds", ...this.#buttons(entry)),
+    ];
+    died.title = dateOf(entry.died_at);
+    return { cells, tell: () => write(died, `${age(this.since(entry.died_at))} ago`) };
+  }
+
+  #buttons(entry) {
+    const { id } = entry;
+    const named = (words) => ({ ariaLabel: `${words} ${id.slice(0, 8)}` });
+    const requeue = async () => ({ path: `v1/dead/${encodeURIComponent(id)}:requeue` });
+    const said = "It is queued again, as a new job.";
+    const again = this.deeds.button("Requeue", requeue, said, named("Requeue"));
+    again.disabled = !entry.requeueable;
+    const drop = this.deeds.button("Drop …", () => this.#drop(entry), "It is gone.", named("Drop"));
+    return [again, drop];
+  }
+
+  async #drop({ id, reason, history, requeueable }) {
+    const lost = requeueable ? "Its request, with the prompt," : "Its message";
+    const yes = await this.confirm.ask({
+      title: `Drop ${id.slice(0, 8)}?`,
+      words: `${lost} and the history of ${plural(history.length, "death")} are lost for good `
+        + `(it was ${reason}).`,
+      yes: "Drop it",
+    });
+    return yes ? { path: `v1/dead/${encodeURIComponent(id)}`, method: "DELETE" } : null;
+  }
+}
+
+/** How often its workers died, and in a list that opens, which and when. */
+function historyOf(history) {
+  if (!history.length) return "none";
+  const death = ({ worker, started_ms: started, lapsed_ms: lapsed }) => made("li", {
+    textContent: `${dateOf(lapsed)}: worker ${worker}, ${span((lapsed - started) / 1000)} after its start`,
+  });
+  const summary = made("summary", { textContent: plural(history.length, "death") });
+  return made("details", {}, summary, made("ol", {}, ...history.map(death)));
+}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.writer import Writer
 
@@ -24,10 +24,6 @@ BEGINNING = (
 )
 
 
-def fits(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
 @pytest.mark.parametrize("size", [{}, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_state_is_accessible_and_fits(
@@ -38,7 +34,7 @@ def test_every_state_is_accessible_and_fits(
     expect(page.locator("#loud")).to_be_visible()
 
     def looked_at() -> None:
-        fits(page)
+        writer.fits()
         if not size:  # a second each; nothing is another element on a phone
             writer.is_accessible()
 

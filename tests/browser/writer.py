@@ -4,35 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response, expect
+from playwright.sync_api import Locator, Page, Response, expect
+
+from tests.browser.visitor import Visitor
 
 
-class Watched:
-    """What a page complained of, and where it sent requests that are none of the service's."""
-
-    def __init__(self, page: Page, origin: str, allowed: tuple[str, ...]) -> None:
-        self.complaints: list[str] = []
-        self.origin = origin
-        self.allowed = allowed
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", self._request)
-
-    def _console(self, message: ConsoleMessage) -> None:
-        if not any(words in message.text for words in self.allowed):
-            self.complaints.append(f"{message.type}: {message.text}")
-
-    def _request(self, request: Request) -> None:
-        if not request.url.startswith((f"{self.origin}/", "data:")):
-            self.complaints.append(request.url)
-
-
-class Writer:
+class Writer(Visitor):
     """What a person does there."""
 
     def __init__(self, page: Page) -> None:
-        self.page = page
+        super().__init__(page)
         self.editor = page.get_by_role("textbox", name="Your text")
         self.cards = page.locator(".card")
         self.chip = page.locator("#chip")
@@ -79,11 +60,6 @@ class Writer:
 
     def texts(self) -> list[str]:
         return [words.strip() for words in self.cards.locator(".words").all_inner_texts()]
-
-    def is_accessible(self) -> None:
-        """To axe-core, as it stands."""
-        found = Axe().run(self.page)
-        assert found.violations_count == 0, found.generate_report()
 
     def chosen(self) -> Locator:
         return self.page.locator(".card[aria-current]")

@@ -13,11 +13,11 @@ from distilq.claims import Claims
 from distilq.cli.app import app
 from distilq.dead import DeadList
 from distilq.errors import NotOnDeadList, NotRequeueable, StoreUnavailable
-from distilq.jobs import JobRequest, JobStatus, Priority
+from distilq.jobs import JobStatus
 from distilq.owner import Owner
 from distilq.store import JobStore
-from distilq.sweeper import MAX_DEATHS, Sweeper
 from distilq.testing import FAKE_WORKER
+from tests.integration.poison import poison
 
 MODEL = "bundled"
 
@@ -25,17 +25,6 @@ MODEL = "bundled"
 @pytest.fixture
 def dead(store: JobStore) -> DeadList:
     return DeadList(store)
-
-
-def poison(store: JobStore, owner: Owner) -> str:
-    """A job that has killed MAX_DEATHS workers."""
-    job = store.owned_by(owner).submit(JobRequest(inputs="Ünter", priority=Priority.BULK))
-    for number in range(MAX_DEATHS):
-        assert Claims(store.redis, MODEL, f"w{number}-{job.id}").take(8)
-        store.redis.zadd(keys.leases(MODEL), {job.id: 1})
-        store.redis.delete(keys.sweeper(MODEL))
-        Sweeper(store.redis, MODEL).sweep()
-    return job.id
 
 
 def test_a_poisoned_job_is_there_with_its_history_and_runs_again_under_a_new_id(

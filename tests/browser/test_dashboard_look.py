@@ -68,6 +68,7 @@ def feed(url: str, stop: Event) -> None:
                 {
                     "inputs": draw.choice(BEGINNINGS),
                     "priority": draw.choice(PRIORITIES),
+                    "timeout_s": 600,
                     "parameters": {
                         "max_new_tokens": draw.randint(16, 120),
                         "num_return_sequences": draw.randint(1, 3),

@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run redis lm-eval test install dev format lint types floors audit unit integration e2e browser screenshots chaos bench peers peers-full clean
+.PHONY: run redis lm-eval test install dev format lint types floors audit unit integration e2e browser screenshots secrets chaos bench peers peers-full clean
 
 run: redis $(VENV)/run.stamp
 	@exec $(BIN)/distilq up $(ARGS)
@@ -73,6 +73,10 @@ e2e: lm-eval
 # What README and docs show of the pages, as they look now.
 screenshots: dev
 	@SCREENSHOTS=1 $(PYTEST) tests/browser -k screenshots
+
+# Passwords and Redis' users for docker-compose.yml, in deploy/secrets: what is there stays.
+secrets:
+	@$(PYTHON) -m deploy.secrets $(ARGS)
 
 # A client that tests/e2e runs, in an environment of its own.
 lm-eval: .venv-lm-eval/made.stamp ; @:

@@ -106,6 +106,7 @@ def test_every_package_folder_is_in_the_wheel() -> None:
         "browser",
         "screenshots",
         "secrets",
+        "images-check",
         "chaos",
         "bench",
         "peers",

@@ -21,9 +21,11 @@ RUN python -m venv --without-pip /opt/distilq
 WORKDIR /build
 
 FROM build AS build-api
+# Of pyproject.toml, by commas: otel for traces, s3 for files there.
+ARG EXTRAS=otel
 COPY . .
 RUN --mount=type=bind,from=wheels,target=/wheels --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/distilq install -c constraints.txt '.[api]'
+    pip --python /opt/distilq install -c constraints.txt ".[api${EXTRAS:+,$EXTRAS}]"
 
 FROM build AS build-torch
 COPY constraints.txt ./
@@ -40,9 +42,10 @@ RUN --mount=type=bind,from=wheels,target=/wheels --mount=type=cache,target=/root
     esac
 
 FROM build-torch AS build-worker
+ARG EXTRAS=otel
 COPY . .
 RUN --mount=type=bind,from=wheels,target=/wheels --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/distilq install -c constraints.txt '.[worker]'
+    pip --python /opt/distilq install -c constraints.txt ".[worker${EXTRAS:+,$EXTRAS}]"
 
 FROM base AS api
 # As distilq up sets it: with glibc's own eight heaps per core the API takes twice the memory.

@@ -30,11 +30,11 @@ NEEDED = {
 
 def main() -> int:
     asked = _arguments()
-    if (folder := os.environ.get(PREPARED)) is not None:
-        check_running(Prepared.read(Path(folder)))
+    if (state := os.environ.get(PREPARED)) is not None:
+        check_running(Prepared.read(Path(state)))
         return 0
     _refuse_without(NEEDED)
-    folder = asked.folder or Path(tempfile.mkdtemp(prefix="distilq-images-"))
+    folder: Path = asked.folder or Path(tempfile.mkdtemp(prefix="distilq-images-"))
     print(f"everything is in {folder}", file=sys.stderr)
     builder = Builder(folder, asked.wheels)
     try:

@@ -121,10 +121,11 @@ def check_models(worker: Container) -> None:
 def check_card(client: httpx.Client) -> None:
     assert httpx.post(f"{URL}/score", json=CARD_REQUEST).status_code == 401
     answer = client.post("/score", json=CARD_REQUEST).raise_for_status().json()
-    prompts = CARD_REQUEST["inputs"]["input_string"]
+    asked: Any = CARD_REQUEST
+    prompts = asked["inputs"]["input_string"]
     assert len(answer) == len(prompts)
     for texts, prompt in zip(answer, prompts, strict=True):
-        assert len(texts) == CARD_REQUEST["parameters"]["num_return_sequences"]
+        assert len(texts) == asked["parameters"]["num_return_sequences"]
         assert all(text["generated_text"].startswith(prompt) for text in texts)
     said("the model card's request is answered, with a key")
 

@@ -17,12 +17,12 @@ from distilq.cli.redis_server import answers
 from tests.images.compose import CHOSEN, Compose, Prepared
 from tests.images.container import Container, until
 from tests.images.monitoring import check_monitoring
+from tests.images.service import URL, all_busy, client_of, jobs, status, submit, unfinished
 from tests.unit.api_client import CARD_REQUEST
 
 #: Most bytes of packages that the API may have.
 API_PACKAGES = 250 * 10**6
 REDIS_PORT = 6379
-URL = "http://127.0.0.1:8000"
 
 
 def check_files(prepared: Prepared) -> None:
@@ -51,11 +51,11 @@ def check_running(prepared: Prepared) -> None:
             return container
 
         api = start("api", "api-1")
-        until("the API answers", lambda: _status("/livez") == 200)
+        until("the API answers", lambda: status("/livez") == 200)
         check_confined(api)
         check_without_torch(api)
         token = compose.container("admin", "admin", ["distilq", "keys", "create", "me"]).run()
-        client = stack.enter_context(_client(token.strip()))
+        client = stack.enter_context(client_of(token.strip()))
         worker = start("worker", "worker-1")
         check_healthchecks(api, worker)
         check_confined(worker)
@@ -84,11 +84,11 @@ def _start_redis(stack: ExitStack, compose: Compose, prepared: Prepared) -> None
 
 
 def check_confined(container: Container) -> None:
-    status = Path(f"/proc/{container.pid}/status").read_text().replace("\t", " ")
+    granted = Path(f"/proc/{container.pid}/status").read_text().replace("\t", " ")
     for line in ("CapEff: 0000000000000000", "CapBnd: 0000000000000000", "NoNewPrivs: 1"):
-        assert line in status, line
+        assert line in granted, line
     uid = container.image.user.split(":")[0]
-    assert f"Uid: {uid} {uid} {uid} {uid}" in status
+    assert f"Uid: {uid} {uid} {uid} {uid}" in granted
     written = container.inside("touch", "/opt/distilq/x")
     assert "Read-only file system" in written.stderr
     said(f"{container.host} runs as {uid}, without rights, on a read-only file system")
@@ -102,9 +102,9 @@ def check_without_torch(api: Container) -> None:
 
 
 def check_healthchecks(api: Container, worker: Container) -> None:
-    assert _status("/readyz") == 503
+    assert status("/readyz") == 503
     assert not worker.healthy(), "before its model is loaded"
-    until("a worker is ready", lambda: _status("/readyz") == 200)
+    until("a worker is ready", lambda: status("/readyz") == 200)
     for container in (api, worker):
         until(f"{container.host} is healthy", container.healthy)
     said("the healthchecks pass, the worker's once its model is loaded")
@@ -133,14 +133,14 @@ def check_card(client: httpx.Client) -> None:
 def check_killed_worker(
     client: httpx.Client, worker: Container, start: Callable[[str, str], Container]
 ) -> None:
-    ids = _submit(client, 60, 200)
+    ids = submit(client, 60, 200)
     until("jobs run", lambda: client.get("/v1/queue").json()["running"] > 0)
     worker.kill()
     start("worker", "worker-2")
-    until("every job has ended", lambda: not _unfinished(client, ids))
-    jobs = _jobs(client, ids)
-    assert Counter(job["status"] for job in jobs) == {"succeeded": len(ids)}
-    again = sum(job["attempt"] > 1 for job in jobs)
+    until("every job has ended", lambda: not unfinished(client, ids))
+    found = jobs(client, ids)
+    assert Counter(job["status"] for job in found) == {"succeeded": len(ids)}
+    again = sum(job["attempt"] > 1 for job in found)
     assert again, "the worker was killed too late"
     said(f"a killed worker lost none of {len(ids)} jobs; {again} ran again")
 
@@ -153,15 +153,15 @@ def check_stops(
     until(
         "the second worker is there", lambda: len(client.get("/v1/workers").json()["workers"]) == 2
     )
-    ids = _submit(client, 400, 40)
-    until("both work", lambda: _all_busy(client))
+    ids = submit(client, 400, 40)
+    until("both work", lambda: all_busy(client))
     before = _ended_by(second)
     second.send(signal.Signals[second.image.stop_signal])
     assert second.ended() == 0
     drained = _ended_by(second) - before
     assert drained, "it finished nothing of what it had"
-    until("every job has ended", lambda: not _unfinished(client, ids))
-    ended = Counter((job["status"], job["attempt"]) for job in _jobs(client, ids))
+    until("every job has ended", lambda: not unfinished(client, ids))
+    ended = Counter((job["status"], job["attempt"]) for job in jobs(client, ids))
     assert ended == {("succeeded", 1): len(ids)}
     api.send(signal.Signals[api.image.stop_signal])
     assert api.ended() == 0
@@ -172,44 +172,8 @@ def said(words: str) -> None:
     print(f"ok  {words}", flush=True)
 
 
-def _client(token: str) -> httpx.Client:
-    return httpx.Client(
-        base_url=URL, headers={"Authorization": f"Bearer {token}"}, timeout=90, trust_env=False
-    )
-
-
-def _status(path: str) -> int:
-    try:
-        return httpx.get(URL + path, trust_env=False).status_code
-    except httpx.HTTPError:
-        return 0
-
-
-def _submit(client: httpx.Client, number: int, tokens: int) -> list[str]:
-    asked = {"max_new_tokens": tokens, "min_new_tokens": tokens}
-    jobs = [
-        {"inputs": f"Once, {each}", "parameters": asked, "timeout_s": 600} for each in range(number)
-    ]
-    answer = client.post("/v1/jobs:batch", json={"jobs": jobs}).raise_for_status()
-    return [job["id"] for job in answer.json()["jobs"]]
-
-
-def _jobs(client: httpx.Client, ids: list[str]) -> list[dict[str, Any]]:
-    answer = client.post("/v1/jobs:status", json={"ids": ids}).raise_for_status()
-    found: list[dict[str, Any]] = answer.json()["jobs"]
-    return found
-
-
-def _unfinished(client: httpx.Client, ids: list[str]) -> list[str]:
-    return [job["id"] for job in _jobs(client, ids) if job["status"] in ("queued", "running")]
-
-
 def _ended_by(worker: Container) -> int:
     return worker.log.read_text().count(" has succeeded")
-
-
-def _all_busy(client: httpx.Client) -> bool:
-    return all(worker["rows"] for worker in client.get("/v1/workers").json()["workers"])
 
 
 def _bytes(folder: Path) -> int:

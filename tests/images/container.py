@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -131,10 +131,9 @@ class Container:
         ]
 
 
-def until(what: str, condition: object, patience_s: float = PATIENCE_S) -> None:
+def until(what: str, condition: Callable[[], object]) -> None:
     """Wait for something, and say what it was if it does not happen."""
-    assert callable(condition)
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"it did not happen: {what}"
         time.sleep(0.1)

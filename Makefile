@@ -11,7 +11,7 @@ PYTEST := $(BIN)/pytest
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run redis lm-eval test install dev format lint types floors audit unit integration e2e browser screenshots docs chaos bench peers peers-full clean
+.PHONY: run redis lm-eval test install dev format lint types floors audit unit integration e2e browser screenshots docs secrets images-check chaos bench peers peers-full clean
 
 run: redis $(VENV)/run.stamp
 	@exec $(BIN)/distilq up $(ARGS)
@@ -77,6 +77,14 @@ screenshots: dev
 # The documentation as a site, in site/; what is broken in it is an error.
 docs: dev
 	@$(BIN)/python -m docs.building site
+
+# Passwords and Redis' users for docker-compose.yml, in deploy/secrets: what is there stays.
+secrets:
+	@$(PYTHON) -m deploy.secrets $(ARGS)
+
+# Builds both images without Docker and runs them; root, buildah and debootstrap are needed.
+images-check: dev
+	@$(BIN)/python -m tests.images $(if $(WHEELS),--wheels "$(WHEELS)") $(ARGS)
 
 # A client that tests/e2e runs, in an environment of its own.
 lm-eval: .venv-lm-eval/made.stamp ; @:

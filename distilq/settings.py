@@ -1,20 +1,29 @@
-"""Settings: one frozen object, read once from `DISTILQ_*`.
+"""Settings: one frozen object, read once from `DISTILQ_*`, and from files for what is secret.
 
 pydantic-settings does the reading: typed, with an error that names the variable.
 """
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SecretsSettingsSource, SettingsConfigDict
 
 Auth = Literal["auto", "on", "off"]
 Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 Traces = Literal["off", "otlp"]
+
+SECRETS_DIR = "DISTILQ_SECRETS_DIR"
+
+
+def _directory(name: str) -> str:
+    if name and not Path(name).is_dir():  # else the default Redis would be used, without a word
+        raise ValueError(f"{name} is no directory")
+    return name
 
 
 class Settings(BaseSettings):
@@ -87,6 +96,21 @@ class Settings(BaseSettings):
     )
     api_processes: int = Field(1, ge=1, le=64, description="gunicorn processes")
     api_threads: int = Field(320, ge=1, le=1024, description="threads per gunicorn process")
+    secrets_dir: Annotated[str, AfterValidator(_directory)] = Field(
+        "",
+        description="directory of files, named like variables, each with its value: for passwords",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *_: Any, **sources: Any
+    ) -> tuple[Any, ...]:
+        """What a caller gives, then variables, then the files of `DISTILQ_SECRETS_DIR`."""
+        first = (sources["init_settings"], sources["env_settings"])
+        folder = os.environ.get(SECRETS_DIR, "")
+        if not (folder and Path(folder).is_dir()):
+            return first
+        return (*first, SecretsSettingsSource(settings_cls, folder))
 
     @field_validator("traces")
     @classmethod

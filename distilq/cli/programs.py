@@ -6,7 +6,7 @@ import os
 import sys
 
 from distilq.cli.supervisor import Program
-from distilq.settings import Settings
+from distilq.settings import SECRETS_DIR, Settings
 
 #: Seconds in which the API ends what it is answering; with the workers' 30 + 2 and Redis' 5: 45 s.
 API_STOP_S = 8.0
@@ -20,12 +20,13 @@ WEBHOOK_SECRETS = "DISTILQ_WEBHOOK_SECRETS"
 def environment(settings: Settings) -> dict[str, str]:
     """This process's environment with `settings` written out as DISTILQ_* variables.
 
-    But for the secrets of webhooks, which are their dispatcher's alone.
+    But for the secrets of webhooks, which are their dispatcher's alone, and for the directory that
+    they may have come from.
     """
     variables = {
         f"DISTILQ_{name.upper()}": str(getattr(settings, name)) for name in Settings.model_fields
     }
-    found = {**os.environ, **variables, "PYTHONUNBUFFERED": "1"}
+    found = {**os.environ, **variables, "PYTHONUNBUFFERED": "1", SECRETS_DIR: ""}
     del found[WEBHOOK_SECRETS]
     return found
 

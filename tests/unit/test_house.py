@@ -1,4 +1,4 @@
-"""The house itself: floors, names, pins, images, targets."""
+"""The house itself: floors, names, pins, targets."""
 
 from __future__ import annotations
 
@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from typer.testing import CliRunner
-
-from distilq.cli.app import app
-from distilq.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 tomllib = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
@@ -96,59 +91,6 @@ def test_every_package_folder_is_in_the_wheel() -> None:
     assert installed == set(PROJECT["tool"]["setuptools"]["packages"])
 
 
-def compose() -> dict[str, Any]:
-    read: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    return read
-
-
-def test_the_compose_file_names_the_services_and_the_images_of_the_dockerfile() -> None:
-    services = compose()["services"]
-    targets = set(re.findall(r"^FROM \S+ AS (\w+)", (ROOT / "Dockerfile").read_text(), re.M))
-    assert set(services) == {"redis", "api", "worker", "webhooks"}
-    for name in ("api", "worker"):
-        assert services[name]["build"]["target"] == name
-        assert name in targets
-
-
-@pytest.mark.parametrize("name", ["api", "worker"])
-def test_the_commands_of_the_images_name_modules_that_are_there(name: str) -> None:
-    command = compose()["services"][name]["command"]
-    in_dockerfile = re.findall(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.M)
-    assert command.split() in [yaml.safe_load(words) for words in in_dockerfile]
-    modules = re.findall(r"distilq\.[\w.]+", command)
-    assert modules
-    for module in modules:
-        assert import_module(f"{module}".removeprefix("distilq.")).__file__
-
-
-def test_the_compose_file_sets_only_settings_that_there_are() -> None:
-    known = {f"DISTILQ_{name.upper()}" for name in Settings.model_fields}
-    for name in ("api", "worker", "webhooks"):
-        assert set(compose()["services"][name]["environment"]) <= known
-
-
-def test_the_compose_files_dispatcher_comes_when_asked_for_and_alone_knows_the_secrets() -> None:
-    services = compose()["services"]
-    assert services["webhooks"]["profiles"] == ["webhooks"]
-    assert services["webhooks"]["build"]["target"] == "api"
-    command = services["webhooks"]["command"].split()
-    assert command[0] in PROJECT["project"]["scripts"]
-    assert CliRunner().invoke(app, [*command[1:], "--help"]).exit_code == 0
-    told = [name for name in services if "SECRETS" in str(services[name].get("environment"))]
-    assert told == ["webhooks"]
-
-
-def test_the_compose_files_api_asks_for_keys_unless_told_otherwise_by_name() -> None:
-    assert "-b 0.0.0.0:" in compose()["services"]["api"]["command"]
-    assert compose()["services"]["api"]["environment"]["DISTILQ_AUTH"] == "${DISTILQ_AUTH:-auto}"
-
-
-def test_the_compose_files_redis_keeps_what_it_is_given() -> None:
-    command = compose()["services"]["redis"]["command"]
-    assert "--appendonly yes" in command
-    assert "--maxmemory-policy noeviction" in command
-
-
 @pytest.mark.parametrize(
     "target",
     [
@@ -164,6 +106,8 @@ def test_the_compose_files_redis_keeps_what_it_is_given() -> None:
         "browser",
         "screenshots",
         "docs",
+        "secrets",
+        "images-check",
         "chaos",
         "bench",
         "peers",

@@ -14,6 +14,11 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def gpus() -> int:
+    """How many GPUs this process sees."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def concrete(asked: Precision, where: str) -> str:
     """The precision that `asked` means on a device.
 

@@ -13,21 +13,23 @@ from distilq.settings import Settings
 from .names import ModelUnavailable, resolve
 
 
-def report(settings: Settings) -> dict[str, str | None]:
+def report(settings: Settings) -> dict[str, str | int | None]:
     """What a worker of these settings would serve; `model` is the name to hand on to it."""
     resolved = resolve(settings.model)
-    device = concrete = "none"
+    device, concrete, gpus = "none", "none", 0
     if resolved.kind != "simulated":
         from . import precision
 
         device = precision.device()
         concrete = precision.concrete(settings.precision, device)
+        gpus = precision.gpus()
     return {
         "model": resolved.name,
         "source": resolved.source,
         "revision": resolved.revision,
         "precision": concrete,
         "device": device,
+        "gpus": gpus,
         "note": resolved.note,
     }
 

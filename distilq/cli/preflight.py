@@ -22,6 +22,7 @@ class ModelFound(BaseModel):
     revision: str | None = None
     precision: str
     device: str
+    gpus: int = 0
     note: str | None = None
 
 

@@ -15,6 +15,8 @@ GOODBYE_S = 2.0
 
 
 WEBHOOK_SECRETS = "DISTILQ_WEBHOOK_SECRETS"
+#: CUDA's own: which GPUs a process sees, by number or by id. A worker uses the first.
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -42,9 +44,11 @@ def api(settings: Settings, host: str, port: int) -> Program:
     return Program("api", command, env, API_STOP_S)
 
 
-def worker(settings: Settings, number: int, of: int, port: int) -> Program:
+def worker(settings: Settings, number: int, of: int, port: int, gpus: int = 0) -> Program:
     """Worker `number` of `of` on this machine; `port` tells apart two `distilq up` of one Redis."""
     env = environment(settings)
+    if gpus > 1:
+        env[VISIBLE] = _gpu(number, gpus)
     env["CELERY_CUSTOM_WORKER_POOL"] = "distilq.worker.pool:EnginePool"
     # Celery warns root of itself and recommends an option that is not the user's to give here.
     env["PYTHONWARNINGS"] = "ignore:You're running the worker with superuser privileges"
@@ -56,6 +60,17 @@ def worker(settings: Settings, number: int, of: int, port: int) -> Program:
         *("-n", f"distilq-{number}-{port}@%h"),
     ]
     return Program(f"worker-{number}", command, env, settings.drain_s + GOODBYE_S)
+
+
+def workers(settings: Settings, of: int, port: int, gpus: int) -> list[Program]:
+    """All of this machine, which has `gpus` GPUs."""
+    return [worker(settings, number, of, port, gpus) for number in range(1, of + 1)]
+
+
+def _gpu(number: int, gpus: int) -> str:
+    """The one that worker `number` is to see: in turn, of those that this process sees."""
+    seen = os.environ.get(VISIBLE) or ",".join(map(str, range(gpus)))
+    return seen.split(",")[(number - 1) % gpus]
 
 
 def webhooks(settings: Settings) -> Program:

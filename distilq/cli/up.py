@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from distilq.cli.ports import why_unusable
 from distilq.cli.preflight import ModelFound, check_model
 from distilq.cli.redis_address import written_address
 from distilq.cli.redis_server import OwnRedis, answers, check_joined
-from distilq.cli.supervisor import Interrupted, Supervisor
+from distilq.cli.supervisor import Interrupted, Program, Supervisor
 from distilq.cli.webhooks import checked_secrets
 from distilq.loopback import keys_required
 from distilq.settings import Settings
@@ -56,7 +56,8 @@ def run(settings: Settings, listen: Listen, workers: int) -> None:
         with Supervisor(console) as supervisor:
             own, model, settings = _prepare(supervisor, settings, listen)
             with written_address(own.data_dir, own.url) if own else nullcontext():
-                _start(supervisor, settings, listen, workers, own)
+                crew = programs.workers(settings, workers, listen.port, model.gpus)
+                _start(supervisor, settings, listen, crew, own)
                 console.say(banner(listen.url, model, settings, own.data_dir if own else None))
                 if listen.open_browser:
                     webbrowser.open(listen.url)
@@ -92,15 +93,17 @@ def _prepare(
 
 
 def _start(
-    supervisor: Supervisor, settings: Settings, listen: Listen, workers: int, own: OwnRedis | None
+    supervisor: Supervisor,
+    settings: Settings,
+    listen: Listen,
+    workers: Iterable[Program],
+    own: OwnRedis | None,
 ) -> None:
     if own:
         supervisor.start(own.program())
         _wait(supervisor, answers(own.url), REDIS_READY_S, "Redis")
     supervisor.console.say("starting; a worker takes a few seconds to load the model …")
-    supervisor.start(
-        *(programs.worker(settings, n, workers, listen.port) for n in range(1, workers + 1))
-    )
+    supervisor.start(*workers)
     dispatcher = [programs.webhooks(settings)] if settings.webhook_hosts else []
     supervisor.start(programs.api(settings, listen.host, listen.port), *dispatcher)
     _wait(supervisor, _is_ready(listen.url), SERVICE_READY_S, "the service")

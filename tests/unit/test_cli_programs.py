@@ -33,6 +33,26 @@ def test_workers_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch)
     assert threads == ["8", "2", "5"]
 
 
+@pytest.mark.parametrize(
+    ("seen", "gpus", "pinned"),
+    [
+        (None, 3, ["0", "1", "2", "0"]),
+        ("4,GPU-8932f937", 2, ["4", "GPU-8932f937", "4", "GPU-8932f937"]),
+        (None, 1, [None] * 4),
+        (None, 0, [None] * 4),
+        ("7", 1, ["7"] * 4),
+    ],
+)
+def test_workers_of_one_machine_take_its_gpus_in_turn(
+    monkeypatch: pytest.MonkeyPatch, seen: str | None, gpus: int, pinned: list[str | None]
+) -> None:
+    monkeypatch.delenv(programs.VISIBLE, raising=False)
+    if seen is not None:
+        monkeypatch.setenv(programs.VISIBLE, seen)
+    workers = programs.workers(Settings(), 4, 8000, gpus)
+    assert [worker.env.get(programs.VISIBLE) for worker in workers] == pinned
+
+
 def test_no_secret_is_in_a_command_line() -> None:
     settings = Settings(redis_url="redis://:secret@h/0")
     for program in programs.api(settings, "h", 1), programs.worker(settings, 1, 1, 1):

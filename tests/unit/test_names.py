@@ -165,7 +165,7 @@ def test_preflight_prints_one_line_or_one_error(tmp_path: Path) -> None:
     good = preflight("auto")
     assert good.returncode == 0, good.stderr
     found = json.loads(good.stdout)
-    assert found.keys() == {"model", "source", "revision", "precision", "device", "note"}
+    assert found.keys() == {"model", "source", "revision", "precision", "device", "gpus", "note"}
     assert found["model"] == "bundled"
     assert found["precision"] in ("float16", "float32")
     bad = preflight(str(tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,8 +22,9 @@ Json = dict[str, Any]
 FOLDER = Path(__file__).parents[2] / "deploy/kubernetes"
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
 COMPONENTS = sorted(path.name for path in (FOLDER / "components").iterdir())
-#: Not in the repository: the base with every component.
-ALL = "all components"
+#: Not among them: the base with every component, and the one that docs/deploy.md shows.
+ALL, SHOWN = "all components", "shown"
+PAGE = (FOLDER.parents[1] / "docs/deploy.md").read_text()
 
 
 @cache
@@ -35,12 +37,17 @@ def rendered(overlay: str) -> list[Json]:
             "resources": ["../../base"],
             "components": [f"../../components/{name}" for name in COMPONENTS],
         }
-        (root / ALL).mkdir()
-        (root / ALL / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        _write(root / ALL, yaml.safe_dump(kustomization))
+        _write(root / SHOWN, *re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S))
         command = [_kubectl(), "kustomize", str(root / overlay)]
         said = subprocess.run(command, capture_output=True, text=True)
     assert (said.returncode, said.stderr) == (0, "")
     return list(yaml.safe_load_all(said.stdout))
+
+
+def _write(overlay: Path, kustomization: str) -> None:
+    overlay.mkdir()
+    (overlay / "kustomization.yaml").write_text(kustomization)
 
 
 def _kubectl() -> str:
@@ -89,6 +96,20 @@ def mounts(workload: Json) -> dict[str, Json]:
     return {
         each["mountPath"]: volumes[each["name"]] for each in container(workload)["volumeMounts"]
     }
+
+
+def sources(kind: str, workload: Json) -> list[str]:
+    """What its variables come from."""
+    given = container(workload).get("envFrom", ())
+    return [each[kind]["name"] for each in given if kind in each]
+
+
+def secrets_of(workload: Json) -> list[str]:
+    """Those that its pods need."""
+    volumes = [
+        each["secret"]["secretName"] for each in mounts(workload).values() if "secret" in each
+    ]
+    return [*volumes, *sources("secretRef", workload)]
 
 
 def selected(labels: Json, overlay: str) -> list[Json]:

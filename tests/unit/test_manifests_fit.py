@@ -19,12 +19,16 @@ from tests.unit.manifests import (
     ALL,
     FOLDER,
     OVERLAYS,
+    PAGE,
+    SHOWN,
     container,
     mounts,
     of_kind,
     pod,
     ports,
+    secrets_of,
     selected,
+    sources,
     workloads,
 )
 
@@ -41,7 +45,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 API, WORKER = "distilq-api", "distilq-worker"
 
 
-@pytest.mark.parametrize("overlay", [*OVERLAYS, ALL])
+@pytest.mark.parametrize("overlay", [*OVERLAYS, ALL, SHOWN])
 def test_whatever_an_object_names_is_there(overlay: str) -> None:
     for service in of_kind("Service", overlay=overlay).values():
         [behind] = selected(service["spec"]["selector"], overlay)
@@ -54,41 +58,29 @@ def test_whatever_an_object_names_is_there(overlay: str) -> None:
         target = workloads(overlay)[scaler["spec"]["scaleTargetRef"]["name"]]
         assert "replicas" not in target["spec"]
     for workload in workloads(overlay).values():
-        for source in container(workload).get("envFrom", ()):
-            assert source["configMapRef"]["name"] in of_kind("ConfigMap", overlay=overlay)
+        for name in sources("configMapRef", workload):
+            assert name in of_kind("ConfigMap", overlay=overlay)
         for volume in mounts(workload).values():
             if claim := volume.get("persistentVolumeClaim"):
                 assert claim["claimName"] in of_kind("PersistentVolumeClaim", overlay=overlay)
 
 
-def keys_by_secret(overlay: str) -> dict[str, set[str]]:
-    """The Secrets that pods mount, and what is in those that the overlay brings."""
-    named = [
-        volume["secret"]["secretName"]
-        for each in workloads(overlay).values()
-        for volume in mounts(each).values()
-        if "secret" in volume
-    ]
-    brought = of_kind("Secret", overlay=overlay)
-    return {name: set(brought[name]["data"]) if name in brought else set() for name in named}
-
-
-def test_the_trial_brings_every_secret_that_its_pods_mount() -> None:
-    found = {
-        re.sub("-[a-z0-9]{10}$", "", name): keys for name, keys in keys_by_secret("trial").items()
-    }
-    assert found == {
-        API: {"distilq_redis_url"},
-        WORKER: {"distilq_redis_url"},
-        "distilq-redis": {"users.acl"},
-    }
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [(API, "distilq_redis_url"), (WORKER, "distilq_redis_url"), ("distilq-redis", "users.acl")],
+)
+def test_the_trial_brings_the_secrets_that_its_pods_mount(name: str, key: str) -> None:
+    [secret] = secrets_of(workloads("trial")[name])
+    assert of_kind("Secret", overlay="trial")[secret]["data"].keys() == {key}
 
 
 def test_the_page_names_every_secret_that_somebody_has_to_make() -> None:
-    page = (ROOT / "docs/deploy.md").read_text()
-    [keda] = of_kind("TriggerAuthentication").values()
-    for name in [*keys_by_secret(ALL), keda["spec"]["secretTargetRef"][0]["name"]]:
-        assert f"`{name}`" in page, name
+    [keda], [ingress] = of_kind("TriggerAuthentication").values(), of_kind("Ingress").values()
+    names = [name for each in workloads().values() for name in secrets_of(each)]
+    names += [keda["spec"]["secretTargetRef"][0]["name"], ingress["spec"]["tls"][0]["secretName"]]
+    assert len(names) == 7
+    for name in names:
+        assert f"`{name}`" in PAGE, name
 
 
 def test_the_settings_are_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
@@ -111,7 +103,9 @@ def test_what_settings_and_images_say_is_a_directory_is_mounted() -> None:
         found = mounts(workloads()[name])
         assert config["data"]["DISTILQ_SECRETS_DIR"] in found
         assert "/tmp" in found  # noqa: S108 (a path in a pod)
-    assert config["data"]["DISTILQ_STORAGE_URL"].removeprefix("file://") in mounts(workloads()[API])
+    [config] = of_kind("ConfigMap", overlay="cpu").values()
+    files = config["data"]["DISTILQ_STORAGE_URL"].removeprefix("file://")
+    assert "persistentVolumeClaim" in mounts(workloads("cpu")[API])[files]
     [models] = re.findall(r"HF_HOME=(\S+)", IMAGES["worker"])
     assert models in mounts(workloads()[WORKER])
 

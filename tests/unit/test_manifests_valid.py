@@ -13,6 +13,7 @@ from tests.unit.manifests import (
     ALL,
     COMPONENTS,
     OVERLAYS,
+    SHOWN,
     Json,
     container,
     of_kind,
@@ -31,7 +32,7 @@ def distinct() -> list[Json]:
     """The objects of all overlays, each once."""
     found = {
         json.dumps(each, sort_keys=True): each
-        for overlay in (*OVERLAYS, ALL)
+        for overlay in (*OVERLAYS, ALL, SHOWN)
         for each in rendered(overlay)
     }
     return list(found.values())
@@ -66,10 +67,11 @@ def test_keda_knows_all_that_is_in_its_objects(kind: str) -> None:
 
 
 def test_every_component_adds_what_it_is_for() -> None:
-    assert COMPONENTS == ["gpu", "ingress", "keda", "redis", "webhooks"]
+    assert COMPONENTS == ["gpu", "ingress", "keda", "redis", "s3", "webhooks"]
     assert set(workloads()) == set(PODS)
     assert of_kind("Ingress")
     assert of_kind("ScaledObject")
+    assert not of_kind("PersistentVolumeClaim")  # s3 takes it away
     assert container(workloads()["distilq-worker"])["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 

@@ -65,7 +65,8 @@ MADE: dict[str, Callable[[httpx.Client], str]] = {
     "WORKER_ID": lambda http: str(http.get("/v1/workers").json()["workers"][0]["id"]),
     "MODEL": lambda http: str(http.get("/v1/models").json()["data"][0]["id"]),
     "VERSION": lambda http: VERSION,
-    "NAME": lambda http: "base.css",
+    "FOLDER": lambda http: "dashboard",
+    "NAME": lambda http: "main.js",  # there is one in either folder
 }
 
 

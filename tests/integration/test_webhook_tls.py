@@ -15,6 +15,7 @@ from distilq.webhooks.rules import Rules
 from distilq.webhooks.sending import Answer, Sender
 
 RULES = Rules(("localhost", "other.example"), allow_private=True)
+BODY = b"{}"
 
 
 class TlsReceiver:
@@ -41,7 +42,12 @@ class TlsReceiver:
     def _answer(self, connection: socket.socket) -> None:
         try:
             with self._context.wrap_socket(connection, server_side=True) as tls:
-                tls.recv(65_536)
+                asked = more = tls.recv(65_536)
+                while more and not asked.endswith(
+                    BODY
+                ):  # what is left unread takes the answer along
+                    more = tls.recv(65_536)
+                    asked += more
                 tls.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
         except OSError:  # whom it does not please hangs up
             pass
@@ -65,7 +71,7 @@ def post(receiver: TlsReceiver, host: str) -> Answer:
         return ["127.0.0.1"]
 
     return anyio.run(
-        Sender(RULES, resolve).post, f"https://{host}:{receiver.port}/", {"a": "b"}, b"{}"
+        Sender(RULES, resolve).post, f"https://{host}:{receiver.port}/", {"a": "b"}, BODY
     )
 
 

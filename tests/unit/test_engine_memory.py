@@ -25,10 +25,10 @@ def pages_of_steps(engine: Engine) -> int:
         engine.submit(str(number), JobRequest(inputs=tuple(range(9)), parameters=asked))
     for _ in range(5):
         assert not engine.step()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
     for _ in range(STEPS):
         assert not engine.step()
-    pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    pages = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
     while engine.stats.rows:
         engine.step()
     return pages
@@ -40,5 +40,6 @@ def test_a_decode_step_allocates_nothing_that_the_one_before_did_not_give_back()
     cache = [tensor.data_ptr() for tensor in engine.model._cache.keys]
     pages_of_steps(engine)  # touches the cache for the first time
     gc.collect()
-    assert pages_of_steps(engine) <= PAGES * STEPS // 10
+    # The least of three rounds: what a step takes it takes in each, what goes on besides not.
+    assert min(pages_of_steps(engine) for _ in range(3)) <= PAGES * STEPS // 10
     assert [tensor.data_ptr() for tensor in engine.model._cache.keys] == cache

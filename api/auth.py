@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 from typing import cast
@@ -11,7 +11,13 @@ from typing import cast
 from flask import Flask, Response, current_app, g, request
 
 from distilq.access import ApiKey, Limits, Ring
-from distilq.errors import Forbidden, InvalidParameters, RateLimited, Unauthorized
+from distilq.errors import (
+    Forbidden,
+    InvalidParameters,
+    RateLimited,
+    StoreUnavailable,
+    Unauthorized,
+)
 from distilq.jobs import MAX_BATCH_JOBS
 from distilq.loopback import keys_required
 from distilq.owner import EVERYBODY, Owner
@@ -71,6 +77,22 @@ def shown() -> ApiKey | None:
     """The key that came with the request; None where keys are off."""
     key: ApiKey | None = g.get("key")
     return key
+
+
+def revoked() -> Callable[[], bool]:
+    """What tells whether the request's key has been revoked since, also after the view.
+
+    While Redis is away none has.
+    """
+    key, ring = shown(), _door().ring
+
+    def gone() -> bool:
+        try:
+            return key is not None and ring is not None and ring.find(key.id) is None
+        except StoreUnavailable:
+            return False
+
+    return gone
 
 
 def spend(jobs: int) -> None:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from flask import Blueprint, Response
 
+from . import auth
 from .context import owner
 from .live import live
 from .waiting import no_use_in_waiting, slot
@@ -20,9 +21,10 @@ def stats() -> Response:
 
 @blueprint.get("/v1/stats/events")
 def events() -> Response:
+    no_use, revoked = no_use_in_waiting(), auth.revoked()
     with ExitStack() as held:
         held.enter_context(slot())
-        told = live().watch(no_use_in_waiting(), as_admin=owner().sees_all)
+        told = live().watch(lambda: no_use() or revoked(), as_admin=owner().sees_all)
         response = Response(told, content_type="text/event-stream")
         response.call_on_close(held.pop_all().close)  # a HEAD never begins the body
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back

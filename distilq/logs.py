@@ -71,6 +71,8 @@ def config(settings: Settings, *others: str) -> dict[str, Any]:
         "root": {"level": "WARNING", "handlers": ["out"]},
         "loggers": {
             "distilq": {"level": settings.log_level.upper()},
+            # It warns of broken `traceparent` and `tracestate`, in the words of whoever sent them.
+            "opentelemetry.trace": {"level": "ERROR"},
             **{name: {"handlers": ["out"], "propagate": False} for name in others},
         },
     }

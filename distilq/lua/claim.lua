@@ -4,10 +4,10 @@
 -- ARGV: slug, worker, number of the call, jobs held, rows wanted, tokens wanted, rows of interactive
 --       jobs wanted even so, lease in ms, newest record version understood, then the priorities to
 --       look at, in order
--- Returns {jobs, 1 if the worker should take nothing more until it holds nothing, 2 if it is drained}. Jobs are
--- {id, fence, rows, cost, priority, 1 if it must run alone, request, ms from its submission to the claim, id of the
--- request that submitted it, span of its submission}; if the call bears the number of the last one, whose answer must have been lost, those of its jobs that this
--- worker still holds.
+-- Returns {jobs, 1 if the worker should take nothing more until it holds nothing, 2 if it is drained}.
+-- Jobs are {id, fence, rows, cost, priority, 1 if it must run alone, request, ms from its submission to
+-- the claim, id of the request that submitted it, span of its submission}; if the call bears the number
+-- of the last one, whose answer must have been lost, those of its jobs that this worker still holds.
 local slug, worker, call = ARGV[1], ARGV[2], ARGV[3]
 local held = tonumber(ARGV[4])
 local rows, tokens, urgent = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])

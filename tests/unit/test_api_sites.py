@@ -18,6 +18,7 @@ OTHERS = [
     {"Origin": "https://other.example"},
     {"Origin": "http://localhost:3000"},
     {"Origin": "null"},
+    {"Origin": "http://[::1"},
 ]
 OWN: list[dict[str, str]] = [
     {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"},

@@ -118,6 +118,21 @@ def test_how_many_jobs_are_dead_is_for_admins(store: MemoryStore) -> None:
         assert (name, data["dead"]) == ("snapshot", dead)
 
 
+def test_who_watches_with_a_key_is_let_go_when_it_is_revoked(store: MemoryStore) -> None:
+    ring = MemoryRing()
+    client = make_client(store, ring)
+    token = ring.create(ApiKey(name="a"))
+    looks(
+        client,
+        lambda: setattr(ring, "down", True),
+        lambda: setattr(ring, "down", False),
+        ring.keys.clear,
+        lambda: store.submit(JobRequest(inputs="a")),
+    )
+    assert len(told(client, Authorization=f"Bearer {token}")) == 2
+    assert store.queue().queued == 0, "it was let go before"
+
+
 def test_while_redis_is_away_viewers_are_told_so_once_and_stay(
     store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -129,18 +129,34 @@ def test_a_record_names_a_span_only_where_one_is_sampled() -> None:
     assert record.common_fields("bundled", "") == plain
 
 
-def test_lines_of_a_request_name_its_trace(
-    client: FlaskClient, capsys: pytest.CaptureFixture[str]
-) -> None:
+def lines_of(
+    client: FlaskClient, capsys: pytest.CaptureFixture[str], **headers: str
+) -> list[dict[str, str]]:
+    """What is logged of a request."""
     root, ours = logging.getLogger(), logging.getLogger("distilq")
     known = root.handlers[:], root.level, ours.level
     dictConfig(logs.config(Settings(log_format="json", log_level="info")))
     try:
-        post(client, traceparent=CLIENTS)
+        post(client, **headers)
     finally:
         root.handlers[:], root.level, ours.level = known
-    [line] = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    return [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+
+
+def test_lines_of_a_request_name_its_trace(
+    client: FlaskClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [line] = lines_of(client, capsys, traceparent=CLIENTS)
     assert int(line["trace_id"], 16) == TRACE_ID
+
+
+@pytest.mark.parametrize(
+    "sent", [{"traceparent": CLIENTS * 10}, {"traceparent": CLIENTS, "tracestate": "forged line"}]
+)
+def test_no_line_says_what_is_wrong_with_a_clients_trace(
+    client: FlaskClient, capsys: pytest.CaptureFixture[str], sent: dict[str, str]
+) -> None:
+    assert [line["logger"] for line in lines_of(client, capsys, **sent)] == ["distilq.api"]
 
 
 def test_a_collector_that_is_not_there_keeps_nobody(

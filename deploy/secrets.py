@@ -21,6 +21,8 @@ MODELS = ("distilgpt2", "bundled", "/model")
 #: A file each, with the address of Redis for this user.
 USERS = {"api": acl.API, "worker": acl.WORKER, "webhooks": acl.WEBHOOKS}
 ADMIN = "distilq-admin"
+#: Empty until `admin keys create` has filled it: whatever a shell's umask, Prometheus may read it.
+KEY = "prometheus-api-key"
 #: Who has not said who he is may ask whether Redis is there, as its healthcheck does.
 DEFAULT = "user default reset on nopass -@all +ping"
 
@@ -46,11 +48,12 @@ def write(folder: Path, models: Iterable[str], host: str) -> list[Path]:
         name: _password(path, ADMIN if name == "admin" else USERS[name].name, host)
         for name, path in urls.items()
     }
-    users, grafana = folder / "users.acl", folder / "grafana-password"
+    users, grafana, key = (folder / name for name in ("users.acl", "grafana-password", KEY))
     _write(users, "".join(f"{line}\n" for line in _users(passwords, list(models))))
     if not grafana.exists():
         _write(grafana, secrets.token_urlsafe(24))
-    return [*urls.values(), users, grafana]
+    _write(key, key.read_text() if key.exists() else "")
+    return [*urls.values(), users, grafana, key]
 
 
 def _password(path: Path, user: str, host: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from importlib import metadata
 from urllib.parse import urlsplit
 
@@ -170,8 +171,8 @@ def test_a_worker_has_as_many_threads_as_it_may_use_cores() -> None:
 def test_redis_is_started_as_by_compose() -> None:
     only, there = container(workloads()["distilq-redis"]), COMPOSE["services"]["redis"]
     assert only["image"] == there["image"]
-    options = there["command"].replace('""', "").split()
-    assert set(options) - {"/run/secrets/users.acl", "--save"} <= set(only["args"])
+    options = shlex.split(there["command"])
+    assert set(options) - {"/run/secrets/users.acl"} <= set(only["args"])
     user = pod(workloads()["distilq-redis"])["securityContext"]
     assert f"{user['runAsUser']}:{user['runAsGroup']}" == there["user"]
 

@@ -55,6 +55,7 @@ def test_programs_are_given_values_and_not_the_directory(folder: Path) -> None:
 def test_secrets_are_made_once_and_only_their_maker_gets_at_them(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     made = secrets.write(folder, ["m"], "redis:6379")
+    (folder / secrets.KEY).write_text("dq_0_a")  # as `admin keys create` fills it
     first = {path.name: path.read_text() for path in made}
     again = {path.name: path.read_text() for path in secrets.write(folder, ["m"], "redis:6379")}
     assert first == again

@@ -64,7 +64,7 @@ FROM base AS worker
 # What the hub gives is kept there.
 ENV HF_HOME=/models HF_HUB_DISABLE_TELEMETRY=1
 COPY --from=build-worker /opt/distilq /opt/distilq
-COPY --from=model / /model/
+COPY --from=model --chown=10001:10001 / /model/
 RUN install -d -o 10001 -g 10001 /models
 USER 10001:10001
 # Celery's warm shutdown: running jobs are finished first.

@@ -2,6 +2,9 @@
 
 import { get, key } from "./api.js";
 
+const UNKNOWN = "This key is unknown, or has been revoked.";
+const SENDABLE = /^[!-~]+$/; // in a header; fetch would raise of anything else as of no connection
+
 export class SignIn {
   #then = null;
 
@@ -15,14 +18,19 @@ export class SignIn {
 
   /** Ask for it, and do `then` with it. */
   open(then) {
-    if (key.get()) this.wrong.textContent = "This key is unknown, or has been revoked.";
+    if (key.get()) this.wrong.textContent = UNKNOWN;
     key.forget();
     this.#then = then;
     if (!this.dialog.open) this.dialog.showModal();
   }
 
   async #use() {
-    key.set(this.input.value.trim());
+    const value = this.input.value.trim();
+    if (!SENDABLE.test(value)) {
+      this.wrong.textContent = UNKNOWN;
+      return null;
+    }
+    key.set(value);
     try {
       await get("v1/info");
     } catch (error) {

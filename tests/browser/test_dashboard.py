@@ -149,7 +149,9 @@ def test_a_queue_is_held_back_and_thrown_away_once_that_is_confirmed(
     bulk.get_by_role("button", name="Pause").click()
     expect(bulk.locator(".badge")).to_be_visible()
     assert http.get("/v1/queue").json()["paused"] == ["bulk"]
-    bulk.get_by_role("button", name="Resume").click()
+    resume = bulk.get_by_role("button", name="Resume")
+    expect(resume).to_be_focused()
+    resume.click()
     expect(bulk.locator(".badge")).to_be_hidden()
 
     bulk.get_by_role("button", name="Purge").click()
@@ -165,12 +167,12 @@ def test_a_queue_is_held_back_and_thrown_away_once_that_is_confirmed(
 def test_the_dead_are_told_of_requeued_and_dropped(
     dashboard: Dashboard, http: httpx.Client, store: JobStore
 ) -> None:
-    first, second = poison(store), poison(store)
+    second, first = poison(store), poison(store)
     expect(dashboard.dead).to_have_count(2)
     row = dashboard.dead.filter(has_text=first[:8])
     row.get_by_text("5 deaths").click()
     expect(row.locator("li")).to_have_count(5)
-    row.get_by_role("button", name="Requeue").click()
+    row.get_by_role("button", name="Requeue").dblclick(delay=100)  # once the other is in its place
     expect(dashboard.dead).to_have_count(1)
     (again,) = http.get("/v1/jobs", params={"status": "queued"}).json()["jobs"]
     assert again["id"] != first

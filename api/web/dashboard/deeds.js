@@ -12,7 +12,10 @@ export class Deeds {
   /** A button that does it once at a time; `deed` gives its path, or null if it is not to be. */
   button(textContent, deed, said, properties = {}) {
     const button = made("button", { type: "button", textContent, ...properties });
-    button.addEventListener("click", () => this.#do(button, deed, said));
+    button.addEventListener("click", ({ detail }) => {
+      // Of a double click the second may meet what has come in its place: Resume, or the next row.
+      if (detail < 2) this.#do(button, deed, said);
+    });
     return button;
   }
 
@@ -20,6 +23,7 @@ export class Deeds {
     const asked = await deed();
     if (asked === null) return;
     const { path, method = "POST", body } = asked;
+    const focused = document.activeElement === button;
     button.disabled = true;
     try {
       await call(path, { method, body: body && JSON.stringify(body) });
@@ -28,6 +32,15 @@ export class Deeds {
       this.on.failed(error, () => button.click());
     } finally {
       button.disabled = false;
+      if (focused && document.activeElement === document.body) button.focus(); // lost while disabled
     }
   }
+}
+
+/** Of two buttons in one place the one that is there; it takes the focus that the other has. */
+export function swap(there, away) {
+  const focused = document.activeElement === away;
+  there.hidden = false;
+  away.hidden = true;
+  if (focused) there.focus();
 }

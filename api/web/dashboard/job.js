@@ -23,8 +23,9 @@ export class JobDrawer {
   open(id) {
     this.#close();
     this.#id = id;
-    const { dialog, name, facts: list, events, parts } = this.shown;
+    const { dialog, name, facts: list, events, parts, cancel, prompt } = this.shown;
     write(name, id);
+    cancel.hidden = prompt.hidden = true; // until there is a job to show
     for (const each of [list, events, parts]) each.replaceChildren();
     dialog.showModal();
     return this.#look();
@@ -51,7 +52,8 @@ export class JobDrawer {
   }
 
   #show(job, events) {
-    const { cancel, parts, events: list, facts: known } = this.shown;
+    const { cancel, prompt, parts, events: list, facts: known } = this.shown;
+    prompt.hidden = false;
     cancel.hidden = FINAL.includes(job.status);
     cancel.disabled = job.status === "canceling";
     parts.replaceChildren(...partsOf(job));
@@ -70,6 +72,8 @@ export class JobDrawer {
     clearTimeout(this.#timer);
     this.on.changed();
     await this.#look();
+    const { dialog, prompt } = this.shown;
+    if (!dialog.contains(document.activeElement)) prompt.focus(); // the button that had it is away
   }
 
   async #togglePrompt() {
@@ -81,6 +85,7 @@ export class JobDrawer {
       if (id !== this.#id) return null;
       text.textContent = laidOut(request);
       text.hidden = false;
+      text.scrollIntoView({ block: "nearest" });
       write(prompt, "Hide the prompt");
     } catch (error) {
       this.#failed(error);

@@ -1,5 +1,6 @@
 // What waits, by priority; for admins with what holds it back, lets it go, throws it away.
 
+import { swap } from "./deeds.js";
 import { cell, made, write } from "./elements.js";
 import { age, count, NONE, plural, rate, span } from "./figures.js";
 import { Rows } from "./rows.js";
@@ -38,8 +39,7 @@ export class Queue {
       write(oldest, level.oldest_age_s === null ? NONE : age(level.oldest_age_s));
       const [pause, resume, purge] = buttons;
       if (!pause) return;
-      pause.hidden = paused;
-      resume.hidden = !paused;
+      swap(...(paused ? [resume, pause] : [pause, resume]));
       purge.disabled = !level.jobs;
     };
     return { cells, tell };
@@ -69,9 +69,11 @@ export class Queue {
   }
 }
 
-function totalOf({ queued, queued_tokens: tokens, drain_jobs_per_s: perS, eta_s: eta }) {
+function totalOf({ queued, queued_tokens: tokens, drain_jobs_per_s: perS, eta_s: eta, ...queue }) {
   if (!queued) return "Nothing waits.";
   const waits = `${plural(queued, "job")} of ${count(tokens)} tokens`;
+  const held = queue.paused.reduce((sum, name) => sum + queue.priorities[name].jobs, 0);
+  if (held) return `${waits}; ${held === queued ? "all" : count(held)} of them paused.`;
   if (eta === null) return `${waits}; none has ended in the last minute.`;
   return `${waits}; at ${rate(perS)} jobs/s, empty in about ${span(Math.max(1, Math.round(eta)))}.`;
 }

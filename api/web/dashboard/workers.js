@@ -1,5 +1,6 @@
 // A row per worker that is alive.
 
+import { swap } from "./deeds.js";
 import { cell, made, write } from "./elements.js";
 import { age, count, rate } from "./figures.js";
 import { Occupancy } from "./occupancy.js";
@@ -36,8 +37,7 @@ export class Workers {
       cache.tell(worker.kv_tokens, worker.kv_capacity, `of ${count(worker.kv_capacity)} tokens`);
       write(seen, age(this.since(worker.seen_at)));
       const [drain, resume] = buttons;
-      if (drain) drain.hidden = Boolean(worker.draining);
-      if (resume) resume.hidden = !worker.draining;
+      if (drain) swap(...(worker.draining ? [resume, drain] : [drain, resume]));
     };
     return { cells, tell };
   }

@@ -10,22 +10,28 @@ const SHOWN = 10;
 export class Dead {
   #cursor = null;
   #next = null;
+  #asked = 0;
 
   /** `on` has failed(error, again). */
   constructor(shown, { deeds, confirm, since, on }) {
     Object.assign(this, { shown, deeds, confirm, since, on });
     const make = (entry) => this.#make(entry);
     this.rows = new Rows(shown.table, { key: ({ id }) => id, make });
+    shown.newest.addEventListener("click", () => this.#turn(null));
     shown.older.addEventListener("click", () => this.#turn(this.#next));
   }
 
-  /** Raises Problem. */
+  /** Look again; the answer that was asked for last is shown. Raises Problem. */
   async look() {
+    this.#asked += 1;
+    const asked = this.#asked;
     const query = new URLSearchParams({ limit: SHOWN });
     if (this.#cursor) query.set("cursor", this.#cursor);
     const { entries, next, total } = await get(`v1/dead?${query}`);
+    if (asked !== this.#asked) return;
     this.#next = next;
-    this.#show(entries, total);
+    if (entries.length || this.#cursor === null) this.#show(entries, total);
+    else await this.#turn(null); // what was on the last page is gone
   }
 
   /** To a page of older ones, or back to the newest: null. */
@@ -39,12 +45,14 @@ export class Dead {
   }
 
   #show(entries, total) {
-    const { table, none, older, title } = this.shown;
+    const { table, none, newest, older, title } = this.shown;
     this.rows.show(entries);
     table.hidden = !entries.length;
     none.hidden = entries.length > 0;
-    older.hidden = this.#next === null && this.#cursor === null;
-    write(older, this.#next === null ? "Newest" : "Older");
+    const alone = this.#next === null && this.#cursor === null;
+    for (const each of [newest, older]) each.hidden = alone;
+    newest.disabled = this.#cursor === null;
+    older.disabled = this.#next === null;
     write(title, total ? `Dead jobs (${total})` : "Dead jobs");
   }
 

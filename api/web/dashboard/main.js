@@ -61,7 +61,10 @@ const jobs = new Jobs(
   { since, on: { open: (id) => job.open(id), failed } },
 );
 const graves = new Dead(
-  { table: $("dead"), none: $("no-dead"), older: $("more-dead"), title: $("dead-title") },
+  {
+    table: $("dead"), none: $("no-dead"), newest: $("newest-dead"), older: $("older-dead"),
+    title: $("dead-title"),
+  },
   { deeds, confirm, since, on: { failed } },
 );
 const live = new Live({ event, lost: () => connection("lost"), refused: failed });

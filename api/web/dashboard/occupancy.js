@@ -3,7 +3,7 @@
 import { copyOf, drawn } from "./elements.js";
 
 const STEPS = 120;
-const LEAST_SHARE = 0.06; // of the height, so that a step that only reads prompts is seen
+const LEAST_SHARE = 0.06; // of the height, so that a step of one row, or that only reads prompts, is seen
 
 export class Occupancy {
   #shown = "";
@@ -22,7 +22,7 @@ export class Occupancy {
     this.#shown = known;
     const bars = rows.map((n, step) => {
       const reads = prefill[step] > 0;
-      return [STEPS - rows.length + step, Math.max(n / most, reads ? LEAST_SHARE : 0), reads];
+      return [STEPS - rows.length + step, Math.max(n / most, n || reads ? LEAST_SHARE : 0), reads];
     });
     this.alone.setAttribute("d", pathOf(bars.filter(([, , reads]) => !reads)));
     this.prefilling.setAttribute("d", pathOf(bars.filter(([, , reads]) => reads)));

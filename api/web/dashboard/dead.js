@@ -3,56 +3,36 @@
 import { get } from "../api.js";
 import { cell, made, write } from "./elements.js";
 import { age, dateOf, plural, span } from "./figures.js";
+import { Pages } from "./pages.js";
 import { Rows } from "./rows.js";
 
 const SHOWN = 10;
 
 export class Dead {
-  #cursor = null;
-  #next = null;
-  #asked = 0;
-
   /** `on` has failed(error, again). */
   constructor(shown, { deeds, confirm, since, on }) {
-    Object.assign(this, { shown, deeds, confirm, since, on });
+    Object.assign(this, { shown, deeds, confirm, since });
     const make = (entry) => this.#make(entry);
     this.rows = new Rows(shown.table, { key: ({ id }) => id, make });
-    shown.newest.addEventListener("click", () => this.#turn(null));
-    shown.older.addEventListener("click", () => this.#turn(this.#next));
+    this.pages = new Pages(shown, {
+      size: SHOWN,
+      ask: (query) => get(`v1/dead?${query}`),
+      show: (page) => this.#show(page),
+      failed: on.failed,
+    });
   }
 
-  /** Look again; the answer that was asked for last is shown. Raises Problem. */
-  async look() {
-    this.#asked += 1;
-    const asked = this.#asked;
-    const query = new URLSearchParams({ limit: SHOWN });
-    if (this.#cursor) query.set("cursor", this.#cursor);
-    const { entries, next, total } = await get(`v1/dead?${query}`);
-    if (asked !== this.#asked) return;
-    this.#next = next;
-    if (entries.length || this.#cursor === null) this.#show(entries, total);
-    else await this.#turn(null); // what was on the last page is gone
+  /** Look again. Raises Problem. */
+  look() {
+    return this.pages.look();
   }
 
-  /** To a page of older ones, or back to the newest: null. */
-  async #turn(cursor) {
-    this.#cursor = cursor;
-    try {
-      await this.look();
-    } catch (error) {
-      this.on.failed(error, () => this.#turn(cursor));
-    }
-  }
-
-  #show(entries, total) {
+  #show({ entries, total }) {
     const { table, none, newest, older, title } = this.shown;
     this.rows.show(entries);
     table.hidden = !entries.length;
     none.hidden = entries.length > 0;
-    const alone = this.#next === null && this.#cursor === null;
-    for (const each of [newest, older]) each.hidden = alone;
-    newest.disabled = this.#cursor === null;
-    older.disabled = this.#next === null;
+    for (const each of [newest, older]) each.hidden = this.pages.alone;
     write(title, total ? `Dead jobs (${total})` : "Dead jobs");
   }
 

@@ -3,53 +3,43 @@
 import { get } from "../api.js";
 import { cell, made, write } from "./elements.js";
 import { age, count, dateOf, NONE, span } from "./figures.js";
+import { Pages } from "./pages.js";
 import { Rows } from "./rows.js";
 
 const SHOWN = 12;
 
 export class Jobs {
-  #cursor = null; // of the page that is shown; null: the newest
-  #next = null;
-  #asked = 0;
-
   /** `on` has open(id), failed(error, again). */
   constructor(shown, { since, on }) {
     Object.assign(this, { shown, since, on });
     const make = ({ id }) => this.#make(id);
     this.rows = new Rows(shown.table, { key: ({ id }) => id, make });
-    shown.status.addEventListener("change", () => this.#turn(null));
-    shown.newest.addEventListener("click", () => this.#turn(null));
-    shown.older.addEventListener("click", () => this.#turn(this.#next));
+    this.pages = new Pages(shown, {
+      size: SHOWN,
+      ask: (query) => this.#ask(query),
+      show: (page) => this.#show(page),
+      failed: on.failed,
+    });
+    shown.status.addEventListener("change", () => this.pages.turn());
   }
 
-  /** Look again; the answer that was asked for last is shown. Raises Problem. */
-  async look() {
-    this.#asked += 1;
-    const asked = this.#asked;
-    const query = new URLSearchParams({ limit: SHOWN });
-    if (this.shown.status.value) query.set("status", this.shown.status.value);
-    if (this.#cursor) query.set("cursor", this.#cursor);
-    const page = await get(`v1/jobs?${query}`);
-    if (asked === this.#asked) this.#show(page);
+  /** Look again. Raises Problem. */
+  look() {
+    return this.pages.look();
   }
 
-  async #turn(cursor) {
-    this.#cursor = cursor;
-    try {
-      await this.look();
-    } catch (error) {
-      this.on.failed(error, () => this.#turn(cursor));
-    }
+  async #ask(query) {
+    const { value } = this.shown.status;
+    if (value) query.set("status", value);
+    const { jobs, next } = await get(`v1/jobs?${query}`);
+    return { entries: jobs, next };
   }
 
-  #show({ jobs, next }) {
-    this.#next = next;
-    this.rows.show(jobs);
-    const { status, newest, older, none, table } = this.shown;
-    newest.disabled = this.#cursor === null;
-    older.disabled = next === null;
-    table.hidden = !jobs.length;
-    none.hidden = jobs.length > 0;
+  #show({ entries }) {
+    this.rows.show(entries);
+    const { status, none, table } = this.shown;
+    table.hidden = !entries.length;
+    none.hidden = entries.length > 0;
     write(none, status.value ? `No job is ${status.value}.` : "No job yet.");
   }
 

@@ -164,6 +164,21 @@ def test_a_queue_is_held_back_and_thrown_away_once_that_is_confirmed(
 
 
 @pytest.mark.usefixtures("drained")
+def test_a_page_of_jobs_that_empties_leads_back_to_the_newest(
+    dashboard: Dashboard, http: httpx.Client
+) -> None:
+    submit(http, 13, "bulk")
+    page = dashboard.page
+    page.get_by_label("Status").select_option("queued")
+    page.locator("#older").click()
+    expect(page.locator("#newest")).to_be_enabled()
+    expect(page.locator("#jobs tbody tr")).to_have_count(1)
+    http.post("/v1/queue:purge", json={"priority": "bulk"}).raise_for_status()
+    expect(page.get_by_text("No job is queued.")).to_be_visible(timeout=10_000)
+    expect(page.locator("#newest")).to_be_disabled()
+
+
+@pytest.mark.usefixtures("drained")
 def test_the_dead_are_told_of_requeued_and_dropped(
     dashboard: Dashboard, http: httpx.Client, store: JobStore
 ) -> None:
